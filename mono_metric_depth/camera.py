@@ -1,0 +1,380 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras: intrinsics, lens distortion, region of interest, binning and mounting attitude.
+
+Pixel coordinates name pixel centres by integers: the upper left pixel covers [-0.5, 0.5] in both
+directions. Camera frames are optical frames (REP-103): x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: What each distortion model of sensor_msgs/CameraInfo is called, and how many coefficients it has.
+COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+
+#: OpenCV's remap counts pixels in 16 bits.
+MAX_SIZE = 16384
+#: Rays further than this from the optical axis have no useful z-depth.
+MAX_ANGLE = math.radians(89.0)
+_TABLE = 2049
+_NEWTON_STEPS = 30
+
+
+class CameraError(ValueError):
+    """A calibration that does not describe a camera."""
+
+
+class RegionOfInterest(Protocol):
+    """The fields of sensor_msgs/RegionOfInterest, in unbinned pixels."""
+
+    x_offset: int
+    y_offset: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera as an image sees it: after region of interest and binning.
+
+    Attributes:
+        width, height: Size of the image (px).
+        fx, fy, cx, cy: Intrinsics (px).
+        distortion_model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
+        distortion: Coefficients in the order of sensor_msgs/CameraInfo.D (that of OpenCV); empty
+            for a rectified or ideal camera.
+
+    Raises:
+        CameraError: Where the numbers do not describe a camera.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = 'plumb_bob'
+    distortion: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width <= MAX_SIZE and 0 < self.height <= MAX_SIZE):
+            msg = f'camera size {self.width}x{self.height} is not within 1..{MAX_SIZE} px'
+            raise CameraError(msg)
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not all(math.isfinite(value) for value in numbers):
+            msg = f'camera calibration holds a value that is not finite: {numbers}'
+            raise CameraError(msg)
+        if self.fx <= 0 or self.fy <= 0:
+            msg = f'focal lengths must be positive, got fx={self.fx}, fy={self.fy}'
+            raise CameraError(msg)
+        if self.distortion_model not in COEFFICIENTS:
+            msg = (
+                f'unknown distortion model {self.distortion_model!r}; '
+                f'known are {", ".join(COEFFICIENTS)}'
+            )
+            raise CameraError(msg)
+        if not any(self.distortion):
+            object.__setattr__(self, 'distortion', ())
+        elif len(self.distortion) not in COEFFICIENTS[self.distortion_model]:
+            allowed = ' or '.join(map(str, COEFFICIENTS[self.distortion_model]))
+            msg = (
+                f'distortion model {self.distortion_model} takes {allowed} coefficients, '
+                f'got {len(self.distortion)}'
+            )
+            raise CameraError(msg)
+        if len(self.distortion) == 14 and any(self.distortion[12:]):
+            msg = (
+                'a tilted sensor (rational_polynomial with tauX, tauY) is not supported; rectify '
+                'the image first and declare it rectified'
+            )
+            raise CameraError(msg)
+
+    @cached_property
+    def _radial_limit(self) -> float:
+        """Largest undistorted radius (tan of the angle) that the model maps one to one."""
+        radii = np.tan(np.linspace(0.0, MAX_ANGLE, _TABLE))
+        rising = np.diff(self._radial(radii)) > 0
+        last = _TABLE - 1 if rising.all() else int(np.argmin(rising))
+        if last < 2:
+            msg = f'distortion {self.distortion} folds the image at its centre'
+            raise CameraError(msg)
+        # A fold lies between the table's steps: stay one step inside it.
+        return float(radii[last if rising.all() else last - 1])
+
+    def _radial(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distorted radius (normalised image plane) of an undistorted one, without tangential."""
+        coefficients = self.distortion
+        if not coefficients:
+            return radius
+        if self.distortion_model == 'equidistant':
+            k1, k2, k3, k4 = coefficients
+            theta = np.arctan(radius)
+            t2 = theta * theta
+            return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+        k = (*coefficients, *(0.0,) * 8)[:8]
+        r2 = radius * radius
+        numerator = 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4]))
+        denominator = 1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
+        # Past a pole of the rational model nothing is valid: a negative radius ends the table.
+        return radius * np.where(denominator > 1e-9, numerator / denominator, -1.0)
+
+    def distort(self, normalised: ArrayLike) -> NDArray[np.float64]:
+        """Where the lens moves points of the normalised image plane.
+
+        Args:
+            normalised: (..., 2) undistorted x/z, y/z.
+
+        Returns:
+            (..., 2) distorted coordinates; NaN where the model is not one to one. Formulas as in
+            OpenCV's camera calibration and fisheye modules, which CameraInfo refers to.
+        """
+        point = np.asarray(normalised, dtype=np.float64)
+        if not self.distortion:
+            return point.copy()
+        x, y = point[..., 0], point[..., 1]
+        r2 = x * x + y * y
+        radius = np.sqrt(r2)
+        inside = radius <= self._radial_limit
+        safe = np.where(inside & (radius > 1e-12), radius, 1.0)
+        gain = np.where(radius > 1e-12, self._radial(safe) / safe, 1.0)
+        gain = np.where(inside, gain, np.nan)
+        result = np.stack([x * gain, y * gain], axis=-1)
+        if self.distortion_model != 'equidistant':
+            p1, p2 = self.distortion[2:4]
+            result[..., 0] += 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+            result[..., 1] += p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+            if len(self.distortion) >= 12:
+                s1, s2, s3, s4 = self.distortion[8:12]
+                result[..., 0] += s1 * r2 + s2 * r2 * r2
+                result[..., 1] += s3 * r2 + s4 * r2 * r2
+        return result
+
+    def undistort(self, distorted: ArrayLike) -> NDArray[np.float64]:
+        """The inverse of :meth:`distort`.
+
+        Args:
+            distorted: (..., 2) distorted coordinates on the normalised image plane.
+
+        Returns:
+            (..., 2) undistorted coordinates, exact to 1e-9; NaN where no point maps there.
+        """
+        goal = np.asarray(distorted, dtype=np.float64)
+        if not self.distortion:
+            return goal.copy()
+        limit = self._radial_limit
+        table = np.tan(np.linspace(0.0, math.atan(limit), _TABLE))
+        image = self._radial(table)
+        goal_radius = np.linalg.norm(goal, axis=-1, keepdims=True)
+        # The radial part inverts by table; Newton's method then takes in the tangential part.
+        start = np.interp(goal_radius, image, table, right=np.nan)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            point = goal * np.where(goal_radius > 1e-12, start / goal_radius, 1.0)
+            slope = self._jacobian(point)  # the start is close: one Jacobian serves every step
+            for _ in range(_NEWTON_STEPS):
+                error = self.distort(point) - goal
+                if not np.nanmax(np.abs(error), initial=0.0) > 1e-10:
+                    break
+                point = point - _solve2(slope, error)
+            error = np.abs(self.distort(point) - goal).max(axis=-1, keepdims=True)
+        return np.where(error < 1e-9, point, np.nan)
+
+    def _jacobian(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., 2, 2) derivative of :meth:`distort`, by central differences."""
+        step = 1e-6
+        columns = []
+        for axis in range(2):
+            offset = np.zeros(2)
+            offset[axis] = step
+            columns.append((self.distort(point + offset) - self.distort(point - offset)) / 2 / step)
+        return np.stack(columns, axis=-1)
+
+    def project(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Pixel coordinates of points.
+
+        Args:
+            points: (..., 3) points or rays in the optical frame, any unit of length.
+
+        Returns:
+            (..., 2) u, v (px), outside of the image too; NaN behind the camera and where the lens
+            model is not one to one.
+        """
+        point = np.asarray(points, dtype=np.float64)
+        ahead = point[..., 2:] > 0
+        with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
+            normalised = np.where(ahead, point[..., :2] / point[..., 2:], np.nan)
+            return self.distort(normalised) * (self.fx, self.fy) + (self.cx, self.cy)
+
+    def rays(self, pixels: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Rays through pixels, as points at z = 1.
+
+        Args:
+            pixels: (..., 2) pixel coordinates u, v; every pixel of the image, (height, width, 2),
+                if left out.
+
+        Returns:
+            (..., 3) x, y, 1 in the optical frame; NaN where no ray with z > 0 meets the pixel.
+        """
+        if pixels is None:
+            pixels = np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), axis=-1)
+        pixel = np.asarray(pixels, dtype=np.float64)
+        normalised = self.undistort((pixel - (self.cx, self.cy)) / (self.fx, self.fy))
+        last = np.where(np.isnan(normalised[..., :1]), np.nan, 1.0)
+        return np.concatenate([normalised, last], axis=-1)
+
+    @property
+    def K(self) -> tuple[float, ...]:  # noqa: N802 (the field's name)
+        """The 3x3 intrinsic matrix, row-major."""
+        return (self.fx, 0.0, self.cx, 0.0, self.fy, self.cy, 0.0, 0.0, 1.0)
+
+    @property
+    def horizontal_fov(self) -> float:
+        """Angle between the left and right edges of the image (rad), through the centre row."""
+        edges = [(-0.5, self.cy), (self.width - 0.5, self.cy)]
+        angles = np.arctan(self.rays(edges)[:, 0])
+        left, right = np.where(np.isnan(angles), (-MAX_ANGLE, MAX_ANGLE), angles)
+        return float(right - left)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera after its image is resized to another size (px)."""
+        sx, sy = width / self.width, height / self.height
+        return Camera(
+            width,
+            height,
+            self.fx * sx,
+            self.fy * sy,
+            (self.cx + 0.5) * sx - 0.5,
+            (self.cy + 0.5) * sy - 0.5,
+            self.distortion_model,
+            self.distortion,
+        )
+
+
+@dataclass(frozen=True)
+class Mount:
+    """How a camera is mounted: its attitude against the road and its height above it.
+
+    Angles follow REP-103 for a vehicle with x forward, y left, z up, applied as yaw, pitch, roll:
+    positive pitch looks down at the road, positive roll lifts the left side of the camera, positive
+    yaw looks to the left.
+
+    Attributes:
+        pitch, roll, yaw: Attitude (rad), each within a quarter turn.
+        height: Optical centre above the road (m); None if it is not known.
+    """
+
+    pitch: float = 0.0
+    roll: float = 0.0
+    yaw: float = 0.0
+    height: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('pitch', 'roll', 'yaw'):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and abs(value) < math.pi / 2):
+                msg = f'mount {name} must lie within -pi/2..pi/2 rad, got {value}'
+                raise CameraError(msg)
+        if self.height is not None and not (math.isfinite(self.height) and self.height > 0):
+            msg = f'mount height must be positive (m), got {self.height}'
+            raise CameraError(msg)
+
+    @property
+    def level(self) -> bool:
+        """Whether the camera looks exactly along the road."""
+        return self.pitch == self.roll == self.yaw == 0.0
+
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3) rotation from the camera's optical frame to one that looks along the road."""
+        cp, sp = math.cos(self.pitch), math.sin(self.pitch)
+        cr, sr = math.cos(self.roll), math.sin(self.roll)
+        cy, sy = math.cos(self.yaw), math.sin(self.yaw)
+        yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+        pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+        roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+        optical_from_body = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+        return np.asarray(optical_from_body @ yaw @ pitch @ roll @ optical_from_body.T)
+
+
+def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
+    """The camera that a CameraInfo message describes.
+
+    Region of interest and binning are taken into account as image_geometry does it: intrinsics
+    belong to the full, unbinned sensor, and a binned pixel has the coordinates of its first pixel
+    divided by the binning.
+
+    Args:
+        info: Anything with the fields of sensor_msgs/CameraInfo: ``width, height, k, d, p,
+            distortion_model, binning_x, binning_y, roi`` (upper-case ``K, D, P`` are read too).
+        rectified: Whether the image is already rectified (``image_rect``); its intrinsics are then
+            those of P, without distortion.
+
+    Returns:
+        The camera of the image.
+
+    Raises:
+        CameraError: If the message is uncalibrated or contradicts itself.
+    """
+    k, d, p = (_numbers(info, name) for name in 'kdp')
+    if len(k) != 9 or not any(k):
+        msg = (
+            'camera_info is uncalibrated (K is all zero); calibrate the camera, for example with '
+            'camera_calibration, and let its driver publish the result'
+        )
+        raise CameraError(msg)
+    fx, fy, cx, cy = k[0], k[4], k[2], k[5]
+    if rectified:
+        if len(p) != 12 or not any(p):
+            msg = 'the image is declared rectified but camera_info.p is all zero'
+            raise CameraError(msg)
+        fx, fy, cx, cy, d = p[0], p[5], p[2], p[6], ()
+    elif k[1] != 0.0:
+        msg = f'camera_info has a skew of {k[1]}, which is not supported; rectify the image first'
+        raise CameraError(msg)
+    model = info.distortion_model
+    if not any(d) and model not in COEFFICIENTS:
+        model = 'plumb_bob'
+    width, height = int(info.width), int(info.height)
+    bin_x, bin_y = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
+    roi: RegionOfInterest = info.roi
+    x0, y0 = int(roi.x_offset), int(roi.y_offset)
+    roi_width, roi_height = int(roi.width) or width - x0, int(roi.height) or height - y0
+    if x0 + roi_width > width or y0 + roi_height > height:
+        msg = (
+            f'camera_info region of interest {roi_width}x{roi_height} at ({x0}, {y0}) leaves the '
+            f'{width}x{height} sensor'
+        )
+        raise CameraError(msg)
+    return Camera(
+        roi_width // bin_x,
+        roi_height // bin_y,
+        fx / bin_x,
+        fy / bin_y,
+        (cx - x0) / bin_x,
+        (cy - y0) / bin_y,
+        model,
+        tuple(d),
+    )
+
+
+def _numbers(info: Any, name: str) -> Sequence[float]:
+    values = getattr(info, name, None)
+    if values is None:
+        values = getattr(info, name.upper())
+    return tuple(float(value) for value in values)
+
+
+def _solve2(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solutions of 2x2 systems: (..., 2, 2), (..., 2) -> (..., 2); NaN where singular."""
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    x, y = right[..., 0], right[..., 1]
+    determinant = a * d - b * c
+    solution = np.stack([d * x - b * y, a * y - c * x], axis=-1)
+    return np.asarray(solution / determinant[..., None])

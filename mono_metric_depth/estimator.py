@@ -1,0 +1,219 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image and camera in, metric depth out: one way through for node, replay and evaluation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.alignment import Alignment, Resolution
+from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.engines import Engine
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.image import Image
+from mono_metric_depth.model_card import ModelCard, read_card
+
+#: The model that ships with the package.
+DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
+
+_ALIGNMENTS = 8
+_LEAST_COVERAGE = 0.05
+
+
+class EstimatorError(ValueError):
+    """A frame that no depth can be estimated for.
+
+    Attributes:
+        reason: A short word to count it under.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DepthEstimate:
+    """Depth of one frame, not yet brought to any output resolution.
+
+    Valid until the estimator's next frame: it shares the estimator's buffers.
+
+    Attributes:
+        alignment: How the frame's camera relates to the canonical camera.
+        inverse_depth: (height, width) float32 of the canonical camera (1/m), scaled.
+    """
+
+    def __init__(
+        self,
+        alignment: Alignment,
+        inverse_depth: NDArray[np.float32],
+        depth_range: tuple[float, float],
+    ) -> None:
+        self.alignment = alignment
+        self.inverse_depth = inverse_depth
+        self._depth_range = depth_range
+
+    def camera(self, resolution: Resolution) -> Camera:
+        """The camera that :meth:`depth` belongs to."""
+        return self.alignment.output_camera(resolution)
+
+    def depth(
+        self, resolution: Resolution, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Metric depth in the input's optical frame.
+
+        Args:
+            resolution: Per pixel of the ``input`` or of the ``network``.
+            out: Where to write, float32.
+
+        Returns:
+            (h, w) float32 z-depth (m). As REP-117 has it: NaN where the network did not see, +Inf
+            beyond the model's range, -Inf nearer than its range; never 0.
+        """
+        depth = self.alignment.restore(self.inverse_depth, resolution, out)
+        nearest, furthest = self._depth_range
+        with np.errstate(invalid='ignore'):
+            np.copyto(depth, np.float32(np.inf), where=depth > furthest)
+            np.copyto(depth, np.float32(-np.inf), where=depth < nearest)
+        return depth
+
+
+class DepthEstimator:
+    """A network with its card, ready for frames of any camera.
+
+    Use it from one thread at a time.
+
+    Args:
+        engine: Runs the network.
+        card: The network's card.
+    """
+
+    def __init__(self, engine: Engine, card: ModelCard) -> None:
+        self.engine = engine
+        self.card = card
+        self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
+        self._aligned: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+        camera = card.canonical_camera
+        self._inverse = np.empty((camera.height, camera.width), np.float32)
+
+    @classmethod
+    def load(cls, path: Path | str = DEFAULT_MODEL, *, threads: int = 0) -> DepthEstimator:
+        """Load a model with ONNX Runtime and warm it up.
+
+        Args:
+            path: ONNX file with a card.
+            threads: Threads of the runtime; 0 for as many as there are cores.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ModelCardError: If the file is missing, damaged or has no valid card.
+            EngineError: If the runtime cannot load it.
+        """
+        card = read_card(path)
+        engine = OnnxRuntimeEngine(path, card, threads=threads)
+        engine.warm_up()
+        return cls(engine, card)
+
+    def alignment(self, camera: Camera, mount: Mount | None = None) -> Alignment:
+        """The resampling for a camera; made once per camera and mount.
+
+        Args:
+            camera: The frame's camera.
+            mount: Its attitude, where known; taken out if the card's canonical camera is levelled.
+
+        Returns:
+            The alignment.
+
+        Raises:
+            EstimatorError: If the camera sees next to nothing of the canonical camera.
+        """
+        if not self.card.levelled or (mount is not None and mount.level):
+            mount = None
+        elif mount is not None:
+            mount = Mount(mount.pitch, mount.roll, mount.yaw)
+        key = (camera, mount)
+        if key not in self._alignments:
+            rotation = None if mount is None else mount.rotation()
+            alignment = Alignment(camera, self.card.canonical_camera, rotation)
+            self._alignments[key] = alignment
+            if len(self._alignments) > _ALIGNMENTS:
+                self._alignments.popitem(last=False)
+        self._alignments.move_to_end(key)
+        alignment = self._alignments[key]
+        if alignment.coverage < _LEAST_COVERAGE:
+            msg = (
+                f'the camera sees {alignment.coverage:.0%} of what the network was trained on; '
+                'check its calibration and mounting angles'
+            )
+            raise EstimatorError('coverage', msg)
+        return alignment
+
+    def estimate(self, image: Image, camera: Camera, mount: Mount | None = None) -> DepthEstimate:
+        """Estimate depth.
+
+        Args:
+            image: The image.
+            camera: The camera that took it.
+            mount: The camera's attitude against the road, where known.
+
+        Returns:
+            The estimate, valid until the next call.
+
+        Raises:
+            EstimatorError: If image and camera differ in size, the camera sees next to nothing of
+                the canonical camera, or the network's output is unusable.
+            EngineError: If the runtime fails.
+        """
+        if (image.width, image.height) != (camera.width, camera.height):
+            msg = (
+                f'image is {image.width}x{image.height} but camera_info describes '
+                f'{camera.width}x{camera.height}; publish the camera_info of this image, with its '
+                'binning and region of interest'
+            )
+            raise EstimatorError('size', msg)
+        alignment = self.alignment(camera, mount)
+        self._normalise(image, alignment)
+        self.engine.run()
+        output = self.engine.output[0, 0]
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            if self.card.output_kind == 'depth':
+                np.divide(1.0 / self.card.scale.value, output, out=self._inverse)
+            else:
+                np.multiply(output, 1.0 / self.card.scale.value, out=self._inverse)
+            # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
+            unusable = ~np.isfinite(self._inverse) | (self._inverse < 0)
+        if unusable.any():
+            self._inverse[unusable] = np.nan
+            if unusable.all():
+                msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
+                raise EstimatorError('output', msg)
+        return DepthEstimate(alignment, self._inverse, self.card.depth_range)
+
+    def _normalise(self, image: Image, alignment: Alignment) -> None:
+        """Align the image and write it into the engine's input, unseen pixels as 0."""
+        canonical = self.card.canonical_camera
+        shape = (canonical.height, canonical.width, *image.pixels.shape[2:])
+        if (
+            self._aligned is None
+            or self._aligned.shape != shape
+            or self._aligned.dtype != image.pixels.dtype
+        ):
+            self._aligned = np.empty(shape, image.pixels.dtype)
+        aligned = alignment.align(image.pixels, self._aligned)
+        full_scale = float(np.iinfo(aligned.dtype).max)
+        normalisation = self.card.normalisation
+        target = self.engine.input[0]
+        for index, channel in enumerate(normalisation.channels):
+            mean, std = normalisation.mean[index], normalisation.std[index]
+            plane = (
+                aligned if aligned.ndim == 2 else aligned[..., image.channels.index(channel)]
+            )
+            np.multiply(plane, np.float32(1 / (full_scale * std)), out=target[index])
+            target[index] -= np.float32(mean / std)
+        if not alignment.seen.all():
+            target[:, ~alignment.seen] = 0

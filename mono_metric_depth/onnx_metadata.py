@@ -1,0 +1,193 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metadata of ONNX files, read and written without loading the network.
+
+An ONNX file is one protobuf message, ModelProto; its ``metadata_props`` are field 14, each entry a
+message of ``key`` (1) and ``value`` (2) (onnx.proto3). Only top-level field headers are read here
+and everything else is skipped by seeking, so that a robot needs no onnx package, a file of any size
+costs nothing, and a damaged file is named as such before any engine sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+_METADATA_PROPS = 14
+_GRAPH = 7
+_MAX_ENTRY = 1 << 20
+_MAX_FIELDS = 10_000
+_COPY_CHUNK = 1 << 20
+
+
+class OnnxFileError(ValueError):
+    """A file that is missing, unreadable or no ONNX model."""
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of an ONNX file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Keys and values of ``metadata_props``.
+
+    Raises:
+        OnnxFileError: If the file is missing, truncated or no ONNX model.
+    """
+    metadata = {}
+    for number, start, end, content in _fields(path):
+        if number == _METADATA_PROPS:
+            if end - start > _MAX_ENTRY:
+                msg = f'{path}: a metadata entry of {end - start} bytes is beyond {_MAX_ENTRY}'
+                raise OnnxFileError(msg)
+            key, value = _entry(path, content)
+            metadata[key] = value
+    return metadata
+
+
+def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Set metadata of an ONNX file; other entries stay. The file is replaced atomically.
+
+    Args:
+        path: The file.
+        metadata: Keys and values to set.
+
+    Raises:
+        OnnxFileError: If the file is missing, truncated or no ONNX model.
+    """
+    keep = [
+        (start, end)
+        for number, start, end, content in _fields(path)
+        if number != _METADATA_PROPS or _entry(path, content)[0] not in metadata
+    ]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with open(descriptor, 'wb') as target, path.open('rb') as source:
+            for start, end in keep:
+                source.seek(start)
+                _copy(source, target, end - start)
+            for key, value in metadata.items():
+                entry = _length_delimited(1, key.encode()) + _length_delimited(2, value.encode())
+                target.write(_length_delimited(_METADATA_PROPS, entry))
+            target.flush()
+            os.fsync(target.fileno())
+        Path(name).chmod(path.stat().st_mode & 0o777)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _fields(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
+    """Top-level fields: number, where it starts (tag included) and ends, content of metadata."""
+    try:
+        size = path.stat().st_size
+        file = path.open('rb')
+    except OSError as err:
+        msg = f'{path}: cannot open the model file: {err.strerror}'
+        raise OnnxFileError(msg) from err
+    with file:
+        graph = False
+        for _ in range(_MAX_FIELDS):
+            start = file.tell()
+            if start == size:
+                break
+            tag = _varint(path, file)
+            number, wire = tag >> 3, tag & 7
+            length = {1: 8, 5: 4}.get(wire, 0)
+            if wire == 0:
+                _varint(path, file)
+            elif wire == 2:
+                length = _varint(path, file)
+            elif wire not in {1, 5}:
+                msg = f'{path}: not an ONNX model (or damaged at byte {start})'
+                raise OnnxFileError(msg)
+            if number == 0 or file.tell() + length > size:
+                msg = (
+                    f'{path}: truncated or not an ONNX model: a field at byte {start} needs '
+                    f'{file.tell() + length} bytes, the file has {size}; copy or export it again'
+                )
+                raise OnnxFileError(msg)
+            content = b''
+            if number == _METADATA_PROPS and length <= _MAX_ENTRY:
+                content = file.read(length)
+            else:
+                file.seek(length, os.SEEK_CUR)
+            graph |= number == _GRAPH and wire == 2
+            yield number, start, file.tell(), content
+        else:
+            msg = f'{path}: not an ONNX model (more than {_MAX_FIELDS} fields)'
+            raise OnnxFileError(msg)
+        if not graph:
+            msg = f'{path}: not an ONNX model, or truncated: it holds no graph'
+            raise OnnxFileError(msg)
+
+
+def _entry(path: Path, content: bytes) -> tuple[str, str]:
+    found = {1: '', 2: ''}
+    position = 0
+    try:
+        while position < len(content):
+            tag, position = _varint_at(content, position)
+            length, position = _varint_at(content, position)
+            if tag & 7 != 2 or position + length > len(content):
+                raise IndexError
+            found[tag >> 3] = content[position : position + length].decode()
+            position += length
+    except (IndexError, UnicodeDecodeError) as err:
+        msg = f'{path}: damaged metadata entry'
+        raise OnnxFileError(msg) from err
+    return found[1], found[2]
+
+
+def _varint_at(content: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise IndexError
+
+
+def _varint(path: Path, file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = file.read(1)
+        if not byte:
+            msg = f'{path}: truncated at byte {file.tell()}; copy or export it again'
+            raise OnnxFileError(msg)
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    msg = f'{path}: not an ONNX model (bad number at byte {file.tell()})'
+    raise OnnxFileError(msg)
+
+
+def _length_delimited(number: int, content: bytes) -> bytes:
+    return _varint_bytes(number << 3 | 2) + _varint_bytes(len(content)) + content
+
+
+def _varint_bytes(value: int) -> bytes:
+    result = bytearray()
+    while value >= 0x80:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    result.append(value)
+    return bytes(result)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
+    while length > 0:
+        chunk = source.read(min(length, _COPY_CHUNK))
+        if not chunk:
+            msg = 'the model file shrank while it was being copied'
+            raise OnnxFileError(msg)
+        target.write(chunk)
+        length -= len(chunk)

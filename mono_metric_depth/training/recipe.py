@@ -1,0 +1,161 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained on what, and how: the configuration of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mono_metric_depth.camera import Camera, CameraError
+from mono_metric_depth.datasets import DatasetError, sequence_names
+
+
+class RecipeError(ValueError):
+    """A configuration that cannot be trained."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run. Every default is written down in config/train.yaml.
+
+    Attributes:
+        name: Of the model.
+        canonical_camera: Pinhole; width and height are multiples of 32.
+        levelled: Whether to take the mount's mean pitch, roll and yaw of each drive out.
+        source, target: Drives to train on (see :func:`~mono_metric_depth.datasets.sequence_names`);
+            depth of the source serves for the scale, and for training if ``source_depth_weight``
+            is positive; depth of the target is never read for training.
+        source_validation: Held-out source drives: the scale is fitted here.
+        target_test: Held-out target drives, reported only; may be empty.
+        source_batch, target_batch: Images of each domain in a batch.
+        steps: Optimiser steps.
+        learning_rate: Peak; one cosine to 0 after a short warm-up.
+        source_depth_weight: Of the log-depth loss on the source half; 0 is the paper's recipe, in
+            which ground truth serves for the one scalar alone.
+        smoothness_weight: Of the edge-aware smoothness loss.
+        scales: Resolutions that the losses look at.
+        depth_range: Nearest and furthest depth (m) of ground truth that is used.
+        seed: Of everything that is drawn.
+    """
+
+    name: str
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    source_validation: tuple[str, ...]
+    target_test: tuple[str, ...] = ()
+    canonical_camera: Camera = field(
+        default_factory=lambda: Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
+    )
+    levelled: bool = True
+    source_batch: int = 6
+    target_batch: int = 6
+    steps: int = 4000
+    learning_rate: float = 1e-3
+    source_depth_weight: float = 0.2
+    smoothness_weight: float = 1e-3
+    scales: int = 1
+    depth_range: tuple[float, float] = (0.5, 80.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        camera = self.canonical_camera
+        if camera.width % 32 or camera.height % 32:
+            msg = (
+                f'canonical_camera is {camera.width}x{camera.height}; width and height must be '
+                'multiples of 32'
+            )
+            raise RecipeError(msg)
+        for name in ('source_batch', 'target_batch', 'steps', 'scales'):
+            if getattr(self, name) < 1:
+                msg = f'{name} must be at least 1, got {getattr(self, name)}'
+                raise RecipeError(msg)
+        if self.scales > 4:
+            msg = f'scales must be at most 4, got {self.scales}'
+            raise RecipeError(msg)
+        for name in ('learning_rate', 'source_depth_weight', 'smoothness_weight'):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                msg = f'{name} must be at least 0, got {getattr(self, name)}'
+                raise RecipeError(msg)
+        if len(self.depth_range) != 2 or not 0 < self.depth_range[0] < self.depth_range[1] <= 100:
+            msg = f'depth_range must satisfy 0 < nearest < furthest <= 100 m: {self.depth_range}'
+            raise RecipeError(msg)
+        for name in ('source', 'target', 'source_validation'):
+            if not getattr(self, name):
+                msg = f'{name} names no drive'
+                raise RecipeError(msg)
+        try:
+            for name in ('source', 'target', 'source_validation', 'target_test'):
+                for specification in getattr(self, name):
+                    sequence_names(specification)
+        except DatasetError as err:
+            raise RecipeError(str(err)) from err
+
+
+def load_recipe(path: Path | str, **changes: Any) -> Recipe:
+    """Read a recipe from YAML.
+
+    Args:
+        path: The file.
+        changes: Entries to override.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: Naming the entry that is unknown, missing or wrong.
+    """
+    try:
+        with Path(path).open() as file:
+            document = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError) as err:
+        msg = f'{path}: cannot read the configuration: {err}'
+        raise RecipeError(msg) from err
+    if not isinstance(document, dict):
+        msg = f'{path}: the configuration must be a mapping of names to values'
+        raise RecipeError(msg)
+    values = {**document, **changes}
+    known = {item.name: item for item in dataclasses.fields(Recipe)}
+    for name in values:
+        if name not in known:
+            msg = f'{path}: unknown entry {name!r}; known are {", ".join(known)}'
+            raise RecipeError(msg)
+    for name in ('name', 'source', 'target', 'source_validation'):
+        if name not in values:
+            msg = f'{path}: the entry {name!r} is missing'
+            raise RecipeError(msg)
+    try:
+        return Recipe(**{name: _value(name, known[name], value) for name, value in values.items()})
+    except (RecipeError, CameraError) as err:
+        msg = f'{path}: {err}'
+        raise RecipeError(msg) from err
+
+
+def _value(name: str, item: dataclasses.Field[Any], value: Any) -> Any:
+    kind = str(item.type)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == 'Camera' and isinstance(value, dict):
+        names = ('width', 'height', 'fx', 'fy', 'cx', 'cy')
+        if set(value) != set(names) or not all(isinstance(v, int | float) for v in value.values()):
+            msg = f'{name} needs exactly the numbers {", ".join(names)}'
+            raise RecipeError(msg)
+        return Camera(int(value['width']), int(value['height']), *(float(value[n]) for n in names[2:]))
+    if kind == 'tuple[str, ...]' and isinstance(value, list | tuple):
+        return tuple(map(str, value))
+    if kind == 'tuple[float, float]' and isinstance(value, list | tuple):
+        return tuple(map(float, value))
+    if kind == 'float' and number:
+        return float(value)
+    if kind == 'int' and isinstance(value, int) and number:
+        return value
+    if kind == 'bool' and isinstance(value, bool):
+        return value
+    if kind == 'str' and isinstance(value, str):
+        return value
+    msg = f'{name} must be of type {kind}, got {value!r}'
+    raise RecipeError(msg)

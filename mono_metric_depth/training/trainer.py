@@ -1,0 +1,339 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training on mixed batches, from drives to a network with one scalar."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
+from mono_metric_depth.model_card import Normalisation
+from mono_metric_depth.scale import GlobalScale, Pairs, fit_scale, image_ratios
+from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
+from mono_metric_depth.training.depth_network import MAX_DEPTH, DepthNetwork
+from mono_metric_depth.training.losses import (
+    log_depth_loss,
+    smoothness_loss,
+    view_reconstruction_loss,
+)
+from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
+from mono_metric_depth.training.pose_network import PoseNetwork
+from mono_metric_depth.training.recipe import Recipe
+
+NORMALISATION = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
+
+_WARM_UP = 100
+_SAVE_EVERY = 200
+_LOG_EVERY = 25
+_VALIDATE_EVERY = 500
+_VALIDATION_FRAMES = 10
+_COLLAPSE_SPREAD = 0.02
+_COLLAPSE_AFTER = 500
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on."""
+
+
+class Trainer:
+    """Trains one recipe; takes up where an earlier run with the same recipe stopped.
+
+    Args:
+        recipe: What to train.
+        folder: Where checkpoints, the log and cached drives go.
+        device: What to train on.
+        stopped: Asked after every step; true ends training early, with a checkpoint.
+
+    Raises:
+        TrainingError: If the folder holds a run of another recipe.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        device: torch.device | str = 'cpu',
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.device = torch.device(device)
+        self._stopped = stopped
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        # Channels last: what convolutions on CPUs and tensor cores are fastest in.
+        layout: Any = {'device': self.device, 'memory_format': torch.channels_last}
+        self.depth_network = DepthNetwork(recipe.scales).to(**layout)
+        self.pose_network = PoseNetwork().to(**layout)
+        parameters = [*self.depth_network.parameters(), *self.pose_network.parameters()]
+        self._parameters = parameters
+        self._optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=1e-4)
+        self._schedule = LambdaLR(self._optimiser, self._rate)
+        self.step = 0
+        self._resume()
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / _WARM_UP)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(step / self.recipe.steps, 1.0)))
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / 'checkpoint.pt'
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(repr(dataclasses.astuple(self.recipe)).encode()).hexdigest()
+
+    def _resume(self) -> None:
+        if not self._checkpoint.is_file():
+            return
+        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        if state['recipe'] != self._fingerprint():
+            msg = (
+                f'{self.folder} holds a training with another configuration; choose another '
+                'folder, or remove this one'
+            )
+            raise TrainingError(msg)
+        self.depth_network.load_state_dict(state['depth_network'])
+        self.pose_network.load_state_dict(state['pose_network'])
+        self._optimiser.load_state_dict(state['optimiser'])
+        self._schedule.load_state_dict(state['schedule'])
+        torch.set_rng_state(state['random'].cpu())
+        self.step = int(state['step'])
+
+    def _save(self) -> None:
+        state = {
+            'recipe': self._fingerprint(),
+            'step': self.step,
+            'depth_network': self.depth_network.state_dict(),
+            'pose_network': self.pose_network.state_dict(),
+            'optimiser': self._optimiser.state_dict(),
+            'schedule': self._schedule.state_dict(),
+            'random': torch.get_rng_state(),
+        }
+        part = self._checkpoint.with_suffix('.part')
+        with part.open('wb') as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._checkpoint)
+
+    def drives(self, entry: str, *, with_depth: bool) -> list[AlignedDrive]:
+        """The drives of an entry of the recipe, aligned."""
+        return align_drives(
+            getattr(self.recipe, entry),
+            self.recipe.canonical_camera,
+            levelled=self.recipe.levelled,
+            with_depth=with_depth,
+            cache=self.folder / 'cache',
+        )
+
+    def train(self) -> bool:
+        """Train to the recipe's last step.
+
+        Returns:
+            Whether it got there; false if it was stopped.
+
+        Raises:
+            TrainingError: If the loss stops being finite, or depth collapses.
+        """
+        recipe = self.recipe
+        batches = MixedBatches(
+            self.drives('source', with_depth=True),
+            self.drives('target', with_depth=False),
+            recipe.canonical_camera,
+            recipe.source_batch,
+            recipe.target_batch,
+            recipe.seed,
+        )
+        validation = self.drives('source_validation', with_depth=True)
+        with tqdm(total=recipe.steps, initial=self.step, desc='training', unit='step') as bar:
+            while self.step < recipe.steps:
+                batch = batches.batch(self.step).to(self.device)
+                losses = self._train_step(batch)
+                self.step += 1
+                bar.update()
+                if self.step % _LOG_EVERY == 0:
+                    bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
+                if self.step % _VALIDATE_EVERY == 0:
+                    losses |= self._validate(validation)
+                    tqdm.write(_line(self.step, losses))
+                if self.step % _LOG_EVERY == 0:
+                    self._log(losses)
+                ended = self._stopped()
+                if ended or self.step % _SAVE_EVERY == 0 or self.step == recipe.steps:
+                    self._save()
+                if ended:
+                    return False
+        return True
+
+    def _train_step(self, batch: MixedBatch) -> dict[str, float]:
+        self.depth_network.train()
+        self.pose_network.train()
+        total, losses = self._losses(batch)
+        value = float(total.detach())
+        if not math.isfinite(value):
+            msg = f'the loss is {value} at step {self.step}, batch: {", ".join(batch.names)}'
+            raise TrainingError(msg)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        if losses['depth_spread'] < _COLLAPSE_SPREAD and self.step > _COLLAPSE_AFTER:
+            msg = (
+                f'depth collapsed to a constant by step {self.step}; train with another seed or '
+                'a lower learning_rate'
+            )
+            raise TrainingError(msg)
+        return {'loss': value, **losses}
+
+    def _losses(self, batch: MixedBatch) -> tuple[Tensor, dict[str, float]]:
+        recipe = self.recipe
+        mask = batch.seen[None]
+        inputs = (batch.jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * mask
+        current, previous, following = (
+            view.contiguous(memory_format=torch.channels_last) for view in inputs
+        )
+        # Convolutions in 16 bits; warping, SSIM and the head's exponential stay in 32.
+        with torch.autocast(self.device.type, torch.bfloat16):
+            depths = self.depth_network(current)
+            before = self.pose_network(previous, current)
+            after = self.pose_network(current, following)
+        motions = [torch.linalg.inv(before), after]
+        image = batch.frames[0]
+        neighbours = [batch.frames[1], batch.frames[2]]
+        reconstruction = smoothness = image.new_zeros(len(image))
+        for scale, depth in enumerate(depths):
+            if scale:
+                depth = torch.nn.functional.interpolate(
+                    depth, image.shape[2:], mode='bilinear', align_corners=False
+                )
+            reconstruction = reconstruction + view_reconstruction_loss(
+                image,
+                neighbours,
+                batch.seen,
+                [batch.seen, batch.seen],
+                depth,
+                motions,
+                batch.intrinsics,
+            ) / len(depths)
+            smoothness = smoothness + smoothness_loss(depth, image) / 2**scale / len(depths)
+        total = (reconstruction + recipe.smoothness_weight * smoothness).mean()
+        sources = recipe.source_batch
+        losses = {
+            'source_photometric': float(reconstruction[:sources].detach().mean()),
+            'target_photometric': float(reconstruction[sources:].detach().mean()),
+        }
+        if recipe.source_depth_weight:
+            supervised = log_depth_loss(
+                depths[0][:sources], batch.depth[:sources], recipe.depth_range[1]
+            ).mean()
+            total = total + recipe.source_depth_weight * supervised
+            losses['source_log_depth'] = float(supervised.detach())
+        losses['depth_spread'] = float(depths[0].detach().log().std())
+        losses['motion'] = float(after[:, :3, 3].detach().norm(dim=1).mean())
+        return total, losses
+
+    def pairs(self, drives: list[AlignedDrive], every: int = 1) -> list[Pairs]:
+        """Unscaled predicted and true depth of every ``every``-th frame: valid pixels only."""
+        self.depth_network.eval()
+        result = []
+        for drive in drives:
+            for index in range(0, len(drive.images), every):
+                predicted = self.predict(drive, index)
+                true = drive.depth[index].astype(np.float32)
+                pair = valid_pixels(predicted, true, *self.recipe.depth_range)
+                if len(pair[0]):
+                    result.append(pair)
+        return result
+
+    @torch.inference_mode()
+    def predict(self, drive: AlignedDrive, index: int) -> np.ndarray:
+        """(h, w) float32 unscaled depth of a frame."""
+        image = torch.from_numpy(drive.images[index]).to(self.device).permute(2, 0, 1)[None]
+        normalised = (image.float() / 255 - NORMALISATION.mean[0]) / NORMALISATION.std[0]
+        normalised = normalised * torch.from_numpy(drive.seen).to(self.device)
+        self.depth_network.eval()
+        depth = self.depth_network(normalised)[0][0, 0].cpu().numpy()
+        return np.asarray(np.where(drive.seen, depth, np.nan), np.float32)
+
+    def _validate(self, drives: list[AlignedDrive]) -> dict[str, float]:
+        pairs = self.pairs(drives, every=max(1, len(drives[0].images) // _VALIDATION_FRAMES))
+        ratio = float(np.median(image_ratios(pairs)))
+        metrics = mean_metrics([depth_metrics(p * ratio, g) for p, g in pairs])
+        return {'abs_rel': metrics.abs_rel, 'delta1': metrics.delta1, 'median_ratio': ratio}
+
+    def fit_scale(self) -> GlobalScale:
+        """The one scalar, on the held-out source drives."""
+        pairs = self.pairs(self.drives('source_validation', with_depth=True), every=2)
+        return fit_scale(pairs, source=f'held-out {", ".join(self.recipe.source_validation)}')
+
+    def target_metrics(self, scale: float) -> dict[str, float]:
+        """Errors on the held-out target drives: with the transferred scale, and with an oracle's.
+
+        Args:
+            scale: The scalar of the source.
+
+        Returns:
+            ``abs_rel``, ``delta1``: transferred; ``oracle_abs_rel``: with the median ratio of the
+            target itself; ``scale_error``: transferred / oracle - 1. Empty without target drives.
+        """
+        if not self.recipe.target_test:
+            return {}
+        pairs = self.pairs(self.drives('target_test', with_depth=True), every=2)
+        oracle = float(np.median(image_ratios(pairs)))
+        transferred = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
+        best = mean_metrics([depth_metrics(p * oracle, g) for p, g in pairs])
+        return {
+            'abs_rel': transferred.abs_rel,
+            'delta1': transferred.delta1,
+            'oracle_abs_rel': best.abs_rel,
+            'scale_error': scale / oracle - 1,
+        }
+
+    def depth_range(self, scale: float) -> tuple[float, float]:
+        """Nearest and furthest depth (m) that the network tells apart."""
+        nearest, furthest = self.recipe.depth_range
+        return nearest, min(furthest, 0.95 * MAX_DEPTH * scale)
+
+    def _log(self, losses: dict[str, float]) -> None:
+        path = self.folder / 'log.csv'
+        columns = ['step', 'time', *_COLUMNS]
+        new = not path.is_file()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, columns, extrasaction='ignore')
+            if new:
+                writer.writeheader()
+            writer.writerow({'step': self.step, 'time': round(time.time(), 1), **losses})
+
+
+_COLUMNS = (
+    'loss',
+    'source_photometric',
+    'target_photometric',
+    'source_log_depth',
+    'depth_spread',
+    'motion',
+    'abs_rel',
+    'delta1',
+    'median_ratio',
+)
+
+
+def _line(step: int, losses: dict[str, float]) -> str:
+    return f'step {step}: ' + ', '.join(f'{name} {value:.3f}' for name, value in losses.items())

@@ -1,0 +1,156 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Drives: sequences of frames through a procedural world, rendered on demand."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.worlds.domain import DOMAINS, Domain
+from mono_metric_depth.worlds.render import Sensor, World
+from mono_metric_depth.worlds.road import Road, road_of
+from mono_metric_depth.worlds.scene import scene_of
+
+#: How far ahead of the camera the world is filled (m).
+_VIEW = 170.0
+_ROAD_FROM_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+class WorldError(ValueError):
+    """A drive that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the camera is at one frame.
+
+    Attributes:
+        matrix: (4, 4) optical frame to world (m).
+        mount: Attitude and height against the road at this place.
+        seconds: Time since the start of the drive (s).
+    """
+
+    matrix: NDArray[np.float64]
+    mount: Mount
+    seconds: float
+
+
+class Drive:
+    """A sequence of frames, the same for the same domain and seed.
+
+    Args:
+        domain: The domain or its name.
+        seed: Which of its worlds; any integer that is not negative.
+        frames: Number of frames.
+        camera: Instead of the domain's own.
+        device: Where to render.
+        supersample: Side of the grid of samples averaged in each pixel. Depth is always that of
+            the pixel's centre.
+
+    Raises:
+        WorldError: If there is no such domain, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        domain: Domain | str,
+        seed: int,
+        frames: int = 60,
+        *,
+        camera: Camera | None = None,
+        device: str | torch.device = 'cpu',
+        supersample: int = 1,
+    ) -> None:
+        if isinstance(domain, str) and domain not in DOMAINS:
+            msg = f'there is no domain {domain!r}; known are {", ".join(DOMAINS)}'
+            raise WorldError(msg)
+        if seed < 0 or frames < 1 or supersample < 1:
+            msg = (
+                'a drive needs seed >= 0, frames >= 1 and supersample >= 1, '
+                f'got {seed}, {frames} and {supersample}'
+            )
+            raise WorldError(msg)
+        self.domain = DOMAINS[domain] if isinstance(domain, str) else domain
+        self.camera = camera or self.domain.camera
+        self.name = f'{self.domain.name}-{seed:04d}'
+        rng = np.random.default_rng([seed, zlib.crc32(self.domain.name.encode())])
+        speed = rng.uniform(*self.domain.speed)
+        seconds = np.arange(frames) / self.domain.rate
+        # The speed swells and ebbs by a tenth.
+        swell = 0.1 * speed * np.sin(0.8 * seconds + rng.uniform(0, 6)) / 0.8
+        travelled = speed * seconds + swell - swell[0]
+        length = float(travelled[-1])
+        road = road_of(self.domain, rng, length + _VIEW)
+        self._poses = _poses(self.domain, road, travelled, seconds, rng)
+        scene = scene_of(self.domain, road, rng, 1.1 * speed)
+        self._world = World(self.domain, road, scene, rng, length, torch.device(device))
+        self._sensor = Sensor(self.camera, supersample, torch.device(device))
+        self._noise_seed = int(rng.integers(2**31))
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Frame:
+        if not -len(self) <= index < len(self):
+            msg = f'frame {index} of a drive of {len(self)} frames'
+            raise IndexError(msg)
+        index %= len(self)
+        pose = self._poses[index]
+        image, depth = self._world.render(
+            self._sensor, pose.matrix, pose.seconds, self._noise_seed + index
+        )
+        return Frame(
+            stamp=round(pose.seconds * 1e9),
+            image=image.cpu().numpy(),
+            camera=self.camera,
+            depth=depth.cpu().numpy(),
+            pose=pose.matrix.copy(),
+            mount=pose.mount,
+        )
+
+
+def _poses(
+    domain: Domain, road: Road, travelled: np.ndarray, seconds: np.ndarray, rng: np.random.Generator
+) -> list[Pose]:
+    """Poses along the right lane with a slight weave; mounts shake smoothly."""
+
+    def shaking(amplitude: float) -> np.ndarray:
+        waves = [
+            np.sin(rate * seconds + rng.uniform(0, 2 * math.pi))
+            for rate in rng.uniform((1.5, 6), (4, 11))
+        ]
+        return amplitude * np.asarray(0.6 * waves[0] + 0.4 * waves[1])
+
+    height = rng.uniform(*domain.height)
+    pitch = rng.uniform(-domain.pitch, domain.pitch) + shaking(domain.jitter)
+    roll = rng.uniform(-domain.roll, domain.roll) + shaking(domain.jitter * 0.7)
+    weave, wave, phase = rng.uniform(0.05, 0.35), 2 * math.pi / rng.uniform(40, 90), rng.uniform(0, 6)
+    offset = -road.lane / 2 + rng.uniform(-0.2, 0.2) + weave * np.sin(wave * travelled + phase)
+    drift = np.arctan(weave * wave * np.cos(wave * travelled + phase))
+    yaw = drift + rng.uniform(-0.02, 0.02) + shaking(domain.jitter * 0.7)
+    height = height + shaking(0.012)
+    poses = []
+    for number in range(len(seconds)):
+        x, y, heading = road.place(float(travelled[number]), float(offset[number]))
+        mount = Mount(
+            float(pitch[number]), float(roll[number]), float(yaw[number]), float(height[number])
+        )
+        cosine, sine = math.cos(heading), math.sin(heading)
+        turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn @ _ROAD_FROM_OPTICAL @ mount.rotation()
+        matrix[:3, 3] = x, y, height[number]
+        poses.append(Pose(matrix, mount, float(seconds[number])))
+    return poses

@@ -1,0 +1,292 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Things beside and on the road, built of solids in frames that stand on the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mono_metric_depth.worlds.domain import Palette
+from mono_metric_depth.worlds.solids import Material, Rows, Shape, solid
+
+_TYRE = (0.10, 0.10, 0.11)
+_HUB = (0.55, 0.56, 0.58)
+
+
+def pick(palette: Palette, rng: np.random.Generator, spread: float = 0.06) -> np.ndarray:
+    """(3,) a colour near one of the palette's, sRGB 0..1."""
+    colour = np.array(palette[rng.integers(len(palette))]) / 255
+    return np.clip(colour + rng.normal(0, spread / 2) + rng.normal(0, spread / 3, 3), 0.02, 0.97)
+
+
+def car(palette: Palette, rng: np.random.Generator) -> Rows:
+    """A car or, once in six, a van; it looks along x and stands about the origin."""
+    paint, seed = pick(palette, rng, 0.03), rng.random()
+    van = rng.random() < 1 / 6
+    length = rng.uniform(2.3, 2.6) if van else rng.uniform(1.9, 2.35)
+    width = rng.uniform(0.92, 1.0) if van else rng.uniform(0.84, 0.93)
+    sill = rng.uniform(0.2, 0.26)
+    belt = rng.uniform(1.05, 1.2) if van else rng.uniform(0.82, 0.98)
+    roof = rng.uniform(1.9, 2.4) if van else rng.uniform(1.4, 1.68)
+    radius = rng.uniform(0.3, 0.35)
+    estate = rng.random() < 0.4
+    body_half = (belt - sill) / 2
+    rows = [
+        solid(
+            (0, 0, sill + body_half),
+            (length, width, body_half),
+            Material.BODY,
+            paint,
+            accent=(radius, length, sill),
+            taper=(0.04, 0.03, 0.05),
+            seed=seed,
+        )
+    ]
+    front = length * (0.66 if van else rng.uniform(0.36, 0.46))
+    back = -length * (0.985 if van or estate else rng.uniform(0.72, 0.86))
+    cabin = (front - back) / 2
+    rows.append(
+        solid(
+            ((front + back) / 2, 0, (belt + roof) / 2),
+            (cabin, width * 0.95, (roof - belt) / 2),
+            Material.CABIN,
+            paint,
+            accent=(0.09, 0.11, 0.13),
+            taper=(0.25 if van else 0.5, 0.04 if van else 0.16 if estate else 0.42, 0.18),
+            seed=seed,
+        )
+    )
+    for x in (-0.62 * length, 0.63 * length):
+        for y in (-1, 1):
+            rows.append(
+                solid(
+                    (x, y * (width - 0.1), radius),
+                    (radius, 0.13, radius),
+                    Material.WHEEL,
+                    _TYRE,
+                    accent=_HUB,
+                    shape=Shape.ELLIPSOID,
+                )
+            )
+    for y in (-1, 1):
+        rows.append(
+            solid((front * 0.82, y * (width + 0.1), belt + 0.06), (0.07, 0.1, 0.07), Material.PLAIN, paint)
+        )
+    return np.concatenate(rows)
+
+
+def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
+    """A tree of that height (m): a trunk and a cluster of ragged ellipsoids."""
+    leaves, bark = pick(palette, rng, 0.12), np.array([0.30, 0.25, 0.20]) * rng.uniform(0.7, 1.3)
+    crown = height * rng.uniform(0.28, 0.42)
+    if rng.random() < 0.2:
+        return _conifer(height, leaves * np.array([0.8, 0.9, 0.9]), bark, rng)
+    trunk = height - 2 * crown * 0.8
+    girth = 0.035 * height * rng.uniform(0.7, 1.2)
+    rows = [
+        solid(
+            (0, 0, trunk * 0.6),
+            (girth, girth, trunk * 0.6),
+            Material.BARK,
+            bark,
+            shape=Shape.CYLINDER,
+            seed=rng.random(),
+        )
+    ]
+    for number in range(7):
+        angle = 2.4 * number + rng.uniform(-0.5, 0.5)
+        reach = crown * (0.0 if number == 0 else rng.uniform(0.4, 0.7))
+        rise = height - crown if number == 0 else trunk + crown * rng.uniform(0.3, 1.1)
+        size = crown * (0.85 if number == 0 else rng.uniform(0.4, 0.65))
+        rows.append(
+            solid(
+                (reach * np.cos(angle), reach * np.sin(angle), rise),
+                (size, size, size * rng.uniform(0.75, 1.0)),
+                Material.LEAVES,
+                np.clip(leaves * rng.uniform(0.85, 1.15), 0, 1),
+                shape=Shape.ELLIPSOID,
+                ragged=rng.uniform(0.45, 0.75),
+                yaw=rng.uniform(0, 3),
+                seed=rng.random(),
+            )
+        )
+    return np.concatenate(rows)
+
+
+def _conifer(height: float, leaves: np.ndarray, bark: np.ndarray, rng: np.random.Generator) -> Rows:
+    rows = [
+        solid((0, 0, 0.6), (0.14, 0.14, 0.6), Material.BARK, bark, shape=Shape.CYLINDER),
+    ]
+    for level in range(5):
+        share = level / 5
+        size = height * 0.24 * (1.0 - 0.8 * share)
+        rows.append(
+            solid(
+                (0, 0, height * (0.2 + 0.72 * share)),
+                (size, size, height * 0.15),
+                Material.LEAVES,
+                np.clip(leaves * rng.uniform(0.85, 1.1), 0, 1),
+                shape=Shape.ELLIPSOID,
+                ragged=0.5,
+                yaw=rng.uniform(0, 3),
+                seed=rng.random(),
+            )
+        )
+    return np.concatenate(rows)
+
+
+def bush(rng: np.random.Generator, palette: Palette) -> Rows:
+    """A low bush."""
+    size = rng.uniform(0.4, 1.0)
+    return solid(
+        (0, 0, size * 0.7),
+        (size, size * rng.uniform(0.8, 1.2), size * 0.9),
+        Material.LEAVES,
+        pick(palette, rng, 0.15),
+        shape=Shape.ELLIPSOID,
+        ragged=0.5,
+        seed=rng.random(),
+    )
+
+
+def building(
+    width: float, depth: float, height: float, gabled: bool, colours: tuple[Palette, Palette], rng: np.random.Generator
+) -> Rows:
+    """A building whose street front is the face at y = 0, towards negative y.
+
+    Args:
+        width, depth, height: Along x, along y and up to the eaves (m).
+        gabled: Whether it has a pitched roof.
+        colours: Palettes of walls and roofs.
+        rng: Source of everything else.
+    """
+    wall, roof, seed = pick(colours[0], rng), pick(colours[1], rng), rng.random()
+    accent = np.array([0.92, 0.92, 0.9]) if rng.random() < 0.6 else roof * 0.8
+    size = (width / 2, depth / 2, height / 2)
+    centre = (0.0, depth / 2, height / 2)
+    rows = [solid(centre, size, Material.FACADE, wall, accent=accent, seed=seed)]
+    if gabled:
+        rise = min(width, depth) * rng.uniform(0.16, 0.3)
+        across = rng.random() < 0.3
+        taper = (0.97, 0.97, 0.0) if across else (rng.choice([0.0, 0.3]), 0.0, 0.97)
+        rows.append(
+            solid(
+                (0, depth / 2, height + rise),
+                (width / 2 + 0.3, depth / 2 + 0.35, rise),
+                Material.TILES,
+                roof,
+                taper=(taper[0], taper[0], taper[2]),
+                seed=seed,
+            )
+        )
+        rows.append(
+            solid(
+                (width * rng.uniform(-0.3, 0.3), depth * 0.5, height + 2 * rise),
+                (0.35, 0.35, 0.7),
+                Material.PLAIN,
+                roof * 0.9,
+            )
+        )
+    else:
+        rows.append(
+            solid(
+                (0, depth / 2, height + 0.15),
+                (width / 2 + 0.12, depth / 2 + 0.12, 0.2),
+                Material.PLAIN,
+                np.clip(wall * 0.85, 0, 1),
+                seed=seed,
+            )
+        )
+    for _ in range(rng.integers(0, 3)):
+        rows.append(
+            solid(
+                (width * rng.uniform(-0.4, 0.4), -0.35, 2.7),
+                (rng.uniform(0.8, 1.6), 0.4, 0.14),
+                Material.PLAIN,
+                pick(((150, 60, 50), (60, 90, 80), (200, 190, 160), (70, 80, 110)), rng),
+                taper=(0.0, 0.0, 0.3),
+            )
+        )
+    return np.concatenate(rows)
+
+
+def lamp_post(rng: np.random.Generator) -> Rows:
+    """A lamp post whose arm reaches towards negative y."""
+    height, grey = rng.uniform(4.5, 7.5), np.full(3, rng.uniform(0.25, 0.5))
+    return np.concatenate(
+        [
+            solid(
+                (0, 0, height / 2),
+                (0.07, 0.07, height / 2),
+                Material.PLAIN,
+                grey,
+                shape=Shape.CYLINDER,
+            ),
+            solid((0, -0.6, height), (0.05, 0.65, 0.04), Material.PLAIN, grey),
+            solid((0, -1.2, height - 0.05), (0.13, 0.3, 0.07), Material.PLAIN, grey * 1.4),
+        ]
+    )
+
+
+def sign(rng: np.random.Generator) -> Rows:
+    """A traffic sign that faces negative x."""
+    height = rng.uniform(1.9, 2.4)
+    colour = pick(((190, 30, 36), (30, 70, 160), (230, 190, 40), (235, 235, 235)), rng, 0.02)
+    return np.concatenate(
+        [
+            solid(
+                (0, 0, height / 2 + 0.2),
+                (0.035, 0.035, height / 2 + 0.2),
+                Material.PLAIN,
+                (0.5, 0.5, 0.5),
+                shape=Shape.CYLINDER,
+            ),
+            solid(
+                (-0.05, 0, height + 0.1),
+                (0.02, 0.32, 0.32),
+                Material.SIGN,
+                colour,
+                accent=(0.94, 0.94, 0.92),
+                seed=rng.random(),
+            ),
+        ]
+    )
+
+
+def pedestrian(rng: np.random.Generator) -> Rows:
+    """A pedestrian who looks along x."""
+    height, stride = rng.uniform(1.55, 1.9), rng.uniform(0.05, 0.25)
+    coat = pick(((40, 44, 60), (120, 50, 46), (90, 96, 104), (180, 170, 150), (50, 80, 70)), rng)
+    legs = pick(((40, 44, 60), (60, 60, 64), (96, 88, 76)), rng)
+    skin = pick(((210, 166, 140), (150, 106, 82), (96, 66, 52)), rng, 0.04)
+    round_ = Shape.ELLIPSOID
+    return np.concatenate(
+        [
+            solid(
+                (0, 0, height * 0.65), (0.15, 0.24, height * 0.2), Material.PLAIN, coat, shape=round_
+            ),
+            solid(
+                (0, 0, height * 0.92), (0.1, 0.09, height * 0.075), Material.PLAIN, skin, shape=round_
+            ),
+            *(
+                solid(
+                    (side * stride, side * 0.1, height * 0.25),
+                    (0.09, 0.09, height * 0.25),
+                    Material.PLAIN,
+                    legs,
+                    shape=Shape.CYLINDER,
+                )
+                for side in (-1, 1)
+            ),
+            *(
+                solid(
+                    (-side * stride * 0.7, side * 0.26, height * 0.62),
+                    (0.07, 0.06, height * 0.18),
+                    Material.PLAIN,
+                    coat * 0.9,
+                    shape=round_,
+                )
+                for side in (-1, 1)
+            ),
+        ]
+    )

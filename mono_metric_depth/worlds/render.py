@@ -1,0 +1,261 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rendering: from a world and a camera to an image and its depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.worlds.backdrop import curtains_of, sky
+from mono_metric_depth.worlds.domain import Domain
+from mono_metric_depth.worlds.ground import ground_of
+from mono_metric_depth.worlds.light import GroundShadow, blob, light_of
+from mono_metric_depth.worlds.raycast import FAR, Nearest, cast, corners, overlaps
+from mono_metric_depth.worlds.road import Road
+from mono_metric_depth.worlds.scene import Scene
+from mono_metric_depth.worlds.solids import CENTRE, HALF, MATERIAL, Material
+from mono_metric_depth.worlds.surfaces import albedo, hits_at
+from mono_metric_depth.worlds.textures import NoiseTile
+
+_TILE = 8
+_NEAR = 0.1
+
+
+class Sensor:
+    """The rays of a camera, in tiles.
+
+    Args:
+        camera: The camera.
+        supersample: Side of the grid of samples in each pixel.
+        device: Where the rays live.
+
+    Attributes:
+        camera: The camera.
+        pixel: Angle of a pixel at the image's centre (rad).
+        passes: Tiled rays through the centres of pixels, then those of the samples to average; a
+            single pass serves both ends without supersampling.
+    """
+
+    def __init__(self, camera: Camera, supersample: int, device: torch.device) -> None:
+        self.camera = camera
+        self.pixel = 2 / (camera.fx + camera.fy)
+        self._grid = -(-camera.height // _TILE), -(-camera.width // _TILE)
+        grid = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), axis=-1)
+        shifts = (np.arange(supersample) + 0.5) / supersample - 0.5
+        samples = [(u, v) for v in shifts for u in shifts]
+        if supersample > 1:
+            samples.insert(0, (0.0, 0.0))
+        self.passes = [Rays(self._tiled(camera.rays(grid + shift)), device) for shift in samples]
+
+    def _tiled(self, image: np.ndarray) -> np.ndarray:
+        """(h, w, 3) -> (tiles, P, 3), NaN beyond the edges."""
+        rows, columns = self._grid
+        padding = ((0, rows * _TILE - image.shape[0]), (0, columns * _TILE - image.shape[1]), (0, 0))
+        image = np.pad(image, padding, constant_values=np.nan)
+        tiles = image.reshape(rows, _TILE, columns, _TILE, 3).transpose(0, 2, 1, 3, 4)
+        return np.asarray(tiles.reshape(rows * columns, _TILE * _TILE, 3))
+
+    def image(self, tiles: Tensor) -> Tensor:
+        """(tiles, P, ...) -> (h, w, ...)."""
+        rows, columns = self._grid
+        rest = tiles.shape[2:]
+        image = tiles.reshape(rows, columns, _TILE, _TILE, *rest).transpose(1, 2)
+        image = image.reshape(rows * _TILE, columns * _TILE, *rest)
+        return image[: self.camera.height, : self.camera.width]
+
+
+class Rays:
+    """One ray per pixel.
+
+    Attributes:
+        direction: (3, tiles * P) x, y, 1 in the optical frame; 0, 0, 1 where there is none.
+        valid: (tiles, P) whether there is one.
+        bounds: (tiles, 4) least and largest x, least and largest y of each tile.
+    """
+
+    def __init__(self, tiles: np.ndarray, device: torch.device) -> None:
+        valid = np.isfinite(tiles[..., 0])
+        x = np.where(valid[..., None], tiles, np.inf).min(axis=1)
+        y = np.where(valid[..., None], tiles, -np.inf).max(axis=1)
+        bounds = np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1).astype(np.float32)
+        filled = np.where(valid[..., None], tiles, (0.0, 0.0, 1.0)).astype(np.float32)
+        self.direction = torch.from_numpy(filled.reshape(-1, 3).T.copy()).to(device)
+        self.valid = torch.from_numpy(valid).to(device)
+        self.bounds = torch.from_numpy(bounds).to(device)
+
+
+class World:
+    """Everything that a drive passes, ready to be rendered.
+
+    Args:
+        domain: What it should look like.
+        road, scene: What it is made of.
+        rng: Source of light, ground and textures.
+        length: Of the drive (m).
+        device: Where to render.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        road: Road,
+        scene: Scene,
+        rng: np.random.Generator,
+        length: float,
+        device: torch.device,
+    ) -> None:
+        self._device, self._road, self._scene = device, road, scene
+        self._light = light_of(domain, rng, device)
+        self._noise = NoiseTile(rng, device)
+        self._ground = ground_of(domain, road, rng, device)
+        self._curtains = curtains_of(domain, rng, length, device)
+        static = torch.from_numpy(scene.static.astype(np.float32)).to(device)
+        self._shadow = GroundShadow(static, road, self._light, length + 80)
+        self._blur, self._grain = rng.uniform(0.0, 0.12), rng.uniform(0.002, 0.012)
+
+    def render(
+        self, sensor: Sensor, pose: np.ndarray, seconds: float, noise_seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """An image and its depth.
+
+        Args:
+            sensor: The camera's rays.
+            pose: (4, 4) optical frame to world (m).
+            seconds: Time since the start of the drive (s).
+            noise_seed: Of the sensor's noise.
+
+        Returns:
+            (h, w, 3) uint8 RGB, and (h, w) float32 depth along the optical axis (m): +inf for the
+            sky, NaN where the camera has no ray.
+        """
+        eye = pose[:3, 3]
+        rows = self._scene.at(self._road, seconds)
+        rows = rows[self._in_front(rows, pose)]
+        rows[:, :3] -= eye
+        table = torch.from_numpy(rows.astype(np.float32)).to(self._device)
+        turn = torch.from_numpy(pose[:3, :3].astype(np.float32)).to(self._device)
+        bounds = _screen_bounds(table, turn)
+        colour, depth = self._sample(sensor, 0, table, bounds, turn, eye)
+        if len(sensor.passes) > 1:
+            colours = [
+                self._sample(sensor, number, table, bounds, turn, eye)[0]
+                for number in range(1, len(sensor.passes))
+            ]
+            colour = torch.stack(colours).mean(0)
+        image = self._developed(sensor.image(colour), noise_seed)
+        valid = sensor.image(sensor.passes[0].valid)
+        image = image * valid.unsqueeze(2)
+        depth = sensor.image(depth)
+        depth = depth.masked_fill(depth >= FAR, float('inf')).masked_fill(~valid, float('nan'))
+        return image.contiguous(), depth.contiguous()
+
+    def _in_front(self, rows: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """(n,) whether any of a solid may lie in front of the camera."""
+        reach = np.linalg.norm(rows[:, HALF], axis=1)
+        ahead = (rows[:, CENTRE] - pose[:3, 3]) @ pose[:3, 2]
+        small = (rows[:, MATERIAL] == Material.WHEEL) & (ahead > 70)
+        return np.asarray((ahead + reach > _NEAR) & (ahead < 260) & ~small)
+
+    def _sample(
+        self, sensor: Sensor, number: int, table: Tensor, bounds: Tensor, turn: Tensor, eye: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """(tiles, P, 3) linear colour and (tiles, P) distance of one ray per pixel."""
+        rays = sensor.passes[number]
+        shape = rays.valid.shape
+        ray = turn @ rays.direction
+        x, y, z = (part.reshape(shape) for part in ray)
+        limits = [float(eye[2]) / (-z).clamp(min=1e-8)]
+        limits += [curtain.distance(eye, (x, y, z)) for curtain in self._curtains]
+        limit = torch.minimum(torch.minimum(limits[0], limits[1]), limits[2]).clamp_(max=FAR)
+        origin = torch.zeros(1, 1, device=self._device)
+        pairs = overlaps(rays.bounds, bounds)
+        nearest = cast(table, pairs, (origin, origin, origin), (x, y, z), limit)
+        owner = nearest.solid.to(torch.int32)
+        owner -= ((limits[1] <= limit) & (owner == 0)).to(torch.int32)
+        owner -= 2 * ((limits[2] <= limit) & (owner == 0)).to(torch.int32)
+        owner -= 3 * ((limit >= FAR) & (owner == 0)).to(torch.int32)
+        colour = self._colours(table, owner.reshape(-1), nearest, ray.T.contiguous(), eye, sensor.pixel)
+        return colour.reshape(*shape, 3), nearest.distance
+
+    def _colours(
+        self, table: Tensor, owner: Tensor, nearest: Nearest, ray: Tensor, eye: np.ndarray, pixel: float
+    ) -> Tensor:
+        """(n, 3) linear colours; owner (n,) is 0 ground, -1 and -2 curtains, -3 sky, else solid."""
+        distance = nearest.distance.reshape(-1)
+        light, result = self._light, torch.empty_like(ray)
+        where = (owner > 0).nonzero().squeeze(1)
+        rays, far = ray.index_select(0, where), distance.index_select(0, where)
+        row = table.index_select(0, owner.index_select(0, where) - 1)
+        hits = hits_at(row, rays, far, pixel, self._noise)
+        height = float(eye[2]) + rays[:, 2] * far
+        contact = (1 - 0.5 * torch.exp(-height.clamp(min=0) / 0.4)).unsqueeze(1)
+        result.index_copy_(0, where, albedo(hits) ** 2 * light.on(hits.normal) * contact)
+        where = (owner == 0).nonzero().squeeze(1)
+        rays, far = ray.index_select(0, where), distance.index_select(0, where)
+        result.index_copy_(0, where, self._lit_ground(table, rays, far, eye, pixel))
+        for number, curtain in enumerate(self._curtains):
+            where = (owner == -1 - number).nonzero().squeeze(1)
+            far = distance.index_select(0, where)
+            x, y, z = (ray.index_select(0, where) * far.unsqueeze(1)).unbind(1)
+            place = (x + float(eye[0]), y + float(eye[1]), z + float(eye[2]))
+            shade = 0.6 * light.ambient + 0.35 * light.direct
+            result.index_copy_(0, where, curtain.albedo(*place, far * pixel, self._noise) ** 2 * shade)
+        haze = (1 - torch.exp(-distance / light.haze)).unsqueeze(1)
+        result = torch.lerp(result, light.horizon * 0.9, haze)
+        where = (owner == -3).nonzero().squeeze(1)
+        rays = ray.index_select(0, where)
+        return result.index_copy_(0, where, sky(rays, pixel, light, self._noise))
+
+    def _lit_ground(
+        self, table: Tensor, rays: Tensor, far: Tensor, eye: np.ndarray, pixel: float
+    ) -> Tensor:
+        """(n, 3) linear colours of points on the ground."""
+        offset = rays * far.unsqueeze(1)
+        x, y = offset[:, 0] + float(eye[0]), offset[:, 1] + float(eye[1])
+        slant = (-rays[:, 2] / rays.norm(dim=1)).clamp_(min=1e-3)
+        colour = self._ground.albedo(x, y, far * pixel / slant.sqrt(), self._noise) ** 2
+        share = self._shadow.at(x, self._ground.beside(x, y)[0])
+        sun, open_sky = share[:, :1], 0.35 + 0.65 * share[:, 1:]
+        moving = len(self._scene.movers)
+        bodies = table[table[:, MATERIAL] == Material.BODY][-moving:] if moving else table[:0]
+        for body in bodies:
+            shade = 1 - 0.8 * blob(offset[:, 0], offset[:, 1], body).unsqueeze(1)
+            sun, open_sky = sun * shade, open_sky * shade
+        direct = self._light.direct * self._light.sun[2]
+        return colour * (sun * direct + open_sky * self._light.ambient)
+
+    def _developed(self, colour: Tensor, noise_seed: int) -> Tensor:
+        """(h, w, 3) uint8 from linear colour: lens blur, exposure, gamma, noise."""
+        light = self._light
+        image = (colour * (light.exposure * light.tint)).clamp_(min=0).sqrt_()
+        plane = image.permute(2, 0, 1).unsqueeze(0)
+        side = 0.06 + self._blur
+        kernel = image.new_tensor([side, 1 - 2 * side, side])
+        padded = torch.nn.functional.pad(plane, (1, 1, 1, 1), mode='replicate')
+        plane = kernel[0] * (padded[..., :-2] + padded[..., 2:]) + kernel[1] * padded[..., 1:-1]
+        plane = kernel[0] * (plane[..., :-2, :] + plane[..., 2:, :]) + kernel[1] * plane[..., 1:-1, :]
+        generator = torch.Generator(self._device).manual_seed(noise_seed)
+        grain = torch.randn(plane.shape, generator=generator, device=self._device)
+        image = (plane + self._grain * grain).squeeze(0).permute(1, 2, 0)
+        return (image * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def _screen_bounds(table: Tensor, turn: Tensor) -> Tensor:
+    """(n, 4) least and largest x / z, least and largest y / z that a solid may cover.
+
+    Args:
+        table: (n, WIDTH) solids relative to the camera, in the world's axes.
+        turn: (3, 3) rotation from the optical frame to the world.
+    """
+    corner = corners(table) @ turn
+    x, y, z = corner.unbind(-1)
+    crosses = z.amin(1, keepdim=True) < _NEAR
+    # What crosses the image plane is bounded by intervals: x over the least and the largest z.
+    least, largest = torch.full_like(z, _NEAR), z.amax(1, keepdim=True).expand_as(z)
+    far = torch.where(crosses, largest, z)
+    near = torch.where(crosses, least, z)
+    columns, rows = torch.cat([x / far, x / near], 1), torch.cat([y / far, y / near], 1)
+    return torch.stack([columns.amin(1), columns.amax(1), rows.amin(1), rows.amax(1)], dim=1)

@@ -1,0 +1,71 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One build description for ``colcon build`` and ``pip install .``."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'mono_metric_depth'
+
+# What runs on PyPI's ROS 2 (Jazzy) has wheels for Python 3.11 and 3.12.
+ROS = [
+    'ros-rclpy[fastrtps]==7.1.6',
+    'ros-jazzy-rclpy',
+    'ros-jazzy-sensor-msgs',
+    'ros-diagnostic-msgs==5.3.6',
+    'ros-std-srvs==5.3.6',
+]
+TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5']
+DEV = [
+    # colcon builds ament_python packages with setup.py install, which newer ones lack.
+    'setuptools<80',
+    'colcon-common-extensions',
+    'hypothesis',
+    'import-linter',
+    'mypy',
+    'pytest',
+    'ruff',
+    'scipy',
+    'types-PyYAML',
+]
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='Metric depth from a single camera on ROS 2, by one stored global scale',
+    license='Apache-2.0',
+    author='The mono_metric_depth Authors',
+    maintainer='The mono_metric_depth Authors',
+    maintainer_email='maintainers@mono-metric-depth.invalid',
+    python_requires='>=3.10',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['py.typed', 'models/*.onnx']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
+        (f'share/{PACKAGE}/config', glob('config/*')),
+    ],
+    install_requires=[
+        'numpy>=1.26',
+        'onnxruntime>=1.18',
+        'opencv-python-headless>=4.8',
+        'pyyaml',
+        'rosbags>=0.10.6',
+        'tqdm',
+    ],
+    extras_require={
+        'ros': [f'{package}; python_version >= "3.11" and python_version < "3.13"' for package in ROS],
+        'train': TRAIN,
+        'demo': ['matplotlib'],
+        'dev': DEV,
+    },
+    zip_safe=True,
+    entry_points={
+        'console_scripts': [
+            f'{name} = {PACKAGE}.commands.{name}:main'
+            for name in ('depth_node', 'drive', 'model_card', 'train', 'demo')
+        ],
+    },
+)
