@@ -303,6 +303,33 @@ class Mount:
         return np.asarray(optical_from_body @ yaw @ pitch @ roll @ optical_from_body.T)
 
 
+def mount_from_transform(vehicle_from_optical: ArrayLike, *, above_road: float = 0.0) -> Mount:
+    """The mount that a calibrated transform describes.
+
+    Args:
+        vehicle_from_optical: (4, 4) optical frame to a vehicle frame with x forward, y left, z up
+            (REP-103), for example ``base_link`` to the camera's optical frame from tf (m).
+        above_road: Height of the vehicle frame's origin above the road (m).
+
+    Returns:
+        The mount. Its height is None if the camera would lie below the road.
+
+    Raises:
+        CameraError: If the rotation is no rotation, or the camera looks backwards.
+    """
+    matrix = np.asarray(vehicle_from_optical, dtype=np.float64)
+    rotation = matrix[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
+        msg = f'not a rotation: {rotation.tolist()}'
+        raise CameraError(msg)
+    body = rotation @ np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    pitch = math.asin(float(np.clip(-body[2, 0], -1, 1)))
+    roll = math.atan2(body[2, 1], body[2, 2])
+    yaw = math.atan2(body[1, 0], body[0, 0])
+    height = float(matrix[2, 3]) + above_road
+    return Mount(pitch, roll, yaw, height if height > 0 else None)
+
+
 def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
     """The camera that a CameraInfo message describes.
 

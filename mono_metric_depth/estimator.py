@@ -42,17 +42,22 @@ class DepthEstimate:
     Valid until the estimator's next frame: it shares the estimator's buffers.
 
     Attributes:
+        image: The frame's image.
         alignment: How the frame's camera relates to the canonical camera.
         inverse_depth: (height, width) float32 of the canonical camera (1/m), scaled.
     """
 
     def __init__(
         self,
+        image: Image,
         alignment: Alignment,
+        unrotated: Alignment,
         inverse_depth: NDArray[np.float32],
         depth_range: tuple[float, float],
     ) -> None:
+        self.image = image
         self.alignment = alignment
+        self._unrotated = unrotated
         self.inverse_depth = inverse_depth
         self._depth_range = depth_range
 
@@ -79,6 +84,13 @@ class DepthEstimate:
             np.copyto(depth, np.float32(np.inf), where=depth > furthest)
             np.copyto(depth, np.float32(-np.inf), where=depth < nearest)
         return depth
+
+    def colour(self, resolution: Resolution) -> NDArray[np.uint8]:
+        """The image, pixel by pixel beside :meth:`depth`: (h, w, 3) uint8, BGR."""
+        if resolution == 'input':
+            return self.image.as_bgr()
+        pixels = self._unrotated.align(self.image.pixels)
+        return Image(pixels, self.image.channels).as_bgr()
 
 
 class DepthEstimator:
@@ -192,7 +204,8 @@ class DepthEstimator:
             if unusable.all():
                 msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
                 raise EstimatorError('output', msg)
-        return DepthEstimate(alignment, self._inverse, self.card.depth_range)
+        unrotated = alignment if alignment.rotation is None else self.alignment(camera)
+        return DepthEstimate(image, alignment, unrotated, self._inverse, self.card.depth_range)
 
     def _normalise(self, image: Image, alignment: Alignment) -> None:
         """Align the image and write it into the engine's input, unseen pixels as 0."""

@@ -36,11 +36,13 @@ class Curtain:
     phase: float
     colour: Tensor
 
-    def distance(self, eye: np.ndarray, ray: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def distance(
+        self, eye: tuple[float, float, float], ray: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
         """Distance along rays from within, FAR where they pass above the skyline or meet none.
 
         Args:
-            eye: (3,) origin of the rays in the world frame (m).
+            eye: Origin of the rays in the world frame (m).
             ray: x, y, z of their directions.
         """
         x, y, z = ray
@@ -57,7 +59,9 @@ class Curtain:
         skyline = self.height * (0.55 + 0.17 * slow + bumps + leaves)
         return t.masked_fill_((rise > skyline) | (rise < 0), FAR)
 
-    def albedo(self, x: Tensor, y: Tensor, z: Tensor, footprint: Tensor, noise: NoiseTile) -> Tensor:
+    def albedo(
+        self, x: Tensor, y: Tensor, z: Tensor, footprint: Tensor, noise: NoiseTile
+    ) -> Tensor:
         """(n, 3) albedo of points on the curtain (m, world frame), sRGB 0..1."""
         period = 9 * self.scale
         texture = noise.at(x - y, 1.4 * z, footprint, period)

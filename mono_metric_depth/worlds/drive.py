@@ -122,7 +122,11 @@ class Drive:
 
 
 def _poses(
-    domain: Domain, road: Road, travelled: np.ndarray, seconds: np.ndarray, rng: np.random.Generator
+    domain: Domain,
+    road: Road,
+    travelled: np.ndarray,
+    seconds: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[Pose]:
     """Poses along the right lane with a slight weave; mounts shake smoothly."""
 
@@ -133,14 +137,17 @@ def _poses(
         ]
         return amplitude * np.asarray(0.6 * waves[0] + 0.4 * waves[1])
 
-    height = rng.uniform(*domain.height)
+    height = rng.uniform(*domain.height) + shaking(0.012)
     pitch = rng.uniform(-domain.pitch, domain.pitch) + shaking(domain.jitter)
     roll = rng.uniform(-domain.roll, domain.roll) + shaking(domain.jitter * 0.7)
-    weave, wave, phase = rng.uniform(0.05, 0.35), 2 * math.pi / rng.uniform(40, 90), rng.uniform(0, 6)
+    weave, wave, phase = (
+        rng.uniform(0.05, 0.35),
+        2 * math.pi / rng.uniform(40, 90),
+        rng.uniform(0, 6),
+    )
     offset = -road.lane / 2 + rng.uniform(-0.2, 0.2) + weave * np.sin(wave * travelled + phase)
     drift = np.arctan(weave * wave * np.cos(wave * travelled + phase))
     yaw = drift + rng.uniform(-0.02, 0.02) + shaking(domain.jitter * 0.7)
-    height = height + shaking(0.012)
     poses = []
     for number in range(len(seconds)):
         x, y, heading = road.place(float(travelled[number]), float(offset[number]))

@@ -63,7 +63,8 @@ class Ground:
         """(n, 3) albedo of points on the ground, sRGB 0..1.
 
         Args:
-            x, y: (n,) points in the world frame (m).
+            x: (n,) of points in the world frame (m).
+            y: (n,) of the same.
             footprint: (n,) extent of the pixel there (m).
             noise: Of the drive.
         """
@@ -72,7 +73,9 @@ class Ground:
         fine, coarse = noise.at(x, y, footprint, 3.1), noise.at(x, y, footprint, 23.0)
         road = self.road
         asphalt = self._asphalt(x, offset, footprint, fine, coarse)
-        asphalt = mixed(asphalt, asphalt.new_tensor(_PAINT), self._markings(x, offset, footprint, fine))
+        asphalt = mixed(
+            asphalt, asphalt.new_tensor(_PAINT), self._markings(x, offset, footprint, fine)
+        )
         kerb = road.half_width
         grass = self._grass(fine, coarse)
         colour = self._plots(grass, fine, coarse)
@@ -162,12 +165,14 @@ class Ground:
         return share
 
 
-def ground_of(domain: Domain, road: Road, rng: np.random.Generator, device: torch.device) -> Ground:
+def ground_of(
+    domain: Domain, road: Road, rng: np.random.Generator, device: torch.device
+) -> Ground:
     """The ground of one drive in a domain."""
 
     def colour(palette: Palette, spread: float) -> Tensor:
         base = np.array(palette[rng.integers(len(palette))]) / 255
-        base = np.clip(base + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 0.05, 0.95)
+        base = np.clip(base + rng.normal(0, spread) + rng.normal(0, spread / 6, 3), 0.05, 0.95)
         return torch.tensor(base, dtype=torch.float32, device=device)
 
     leafy = domain.verge[1] > 0

@@ -56,13 +56,13 @@ def light_of(domain: Domain, rng: np.random.Generator, device: torch.device) -> 
     """The light of one drive in a domain."""
     elevation, azimuth = math.radians(rng.uniform(24, 62)), rng.uniform(0, 2 * math.pi)
     cloud = rng.uniform(0, 1)
-    strength = 1.0 if cloud < 0.55 else rng.uniform(0.1, 0.35)
+    strength = 1.0 if cloud < 0.65 else rng.uniform(0.1, 0.35)
     warm = 1 - (elevation - 0.4) * 0.35
     zenith = (np.array(domain.sky[rng.integers(len(domain.sky))]) / 255) ** 2
     zenith = zenith * (1 - 0.5 * cloud) + 0.5 * cloud * zenith.mean()
     horizon = 0.45 * zenith + 0.55 * np.array([0.74, 0.77, 0.8])
-    direct = strength * np.array([1.0, 1 - 0.1 * warm, 1 - 0.25 * warm]) * 1.25
-    ambient = (0.55 + 0.45 * (1 - strength)) * (0.7 + 0.3 * zenith / zenith.mean())
+    direct = strength * np.array([1.0, 1 - 0.1 * warm, 1 - 0.25 * warm]) * 2.2
+    ambient = (0.4 + 0.6 * (1 - strength)) * (0.7 + 0.3 * zenith / zenith.mean())
     brightness = 0.3 * (ambient.mean() + 0.55 * direct.mean() * math.sin(elevation))
     sun = (
         math.cos(elevation) * math.cos(azimuth),
@@ -81,7 +81,7 @@ def light_of(domain: Domain, rng: np.random.Generator, device: torch.device) -> 
         horizon=tensor(horizon),
         haze=rng.uniform(*domain.haze),
         cloud=cloud,
-        exposure=rng.uniform(0.17, 0.26) / brightness,
+        exposure=rng.uniform(0.27, 0.42) / brightness,
         tint=tensor(rng.uniform(0.95, 1.05, 3)),
     )
 
@@ -112,7 +112,9 @@ class GroundShadow:
         maps = torch.stack([seen[0], sky]).reshape(2, columns, rows, _TILE, _TILE)
         maps = maps.permute(0, 1, 3, 2, 4).reshape(2, columns * _TILE, rows * _TILE)
         padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode='replicate')
-        self._map = torch.nn.functional.avg_pool2d(padded, 3, stride=1).permute(1, 2, 0).contiguous()
+        self._map = (
+            torch.nn.functional.avg_pool2d(padded, 3, stride=1).permute(1, 2, 0).contiguous()
+        )
 
     def at(self, x: Tensor, beside: Tensor) -> Tensor:
         """(n, 2) shares of sun and sky at x and at an offset in y from the centre line (m)."""
@@ -147,7 +149,9 @@ def _unblocked(table: Tensor, tiles: Tensor, direction: Tensor) -> Tensor:
     origins = (tiles[0], tiles[1], torch.zeros_like(tiles[0]))
     x, y, z = direction.reshape(3, 1, 1)
     limit = torch.full_like(tiles[0], FAR)
-    nearest = cast(table, overlaps(bounds, shadow), origins, (x, y, z), limit)
+    nearest = cast(
+        table, overlaps(bounds, shadow), origins, (x, y, z), limit, torch.zeros_like(shadow[:, 0])
+    )
     return (nearest.solid == 0).to(torch.float32)
 
 
@@ -155,7 +159,8 @@ def blob(x: Tensor, y: Tensor, row: Tensor) -> Tensor:
     """(n,) how dark the ground is below a car that moves, 0..1.
 
     Args:
-        x, y: (n,) points of the ground, in the frame of the row (m).
+        x: (n,) of points of the ground, in the frame of the row (m).
+        y: (n,) of the same.
         row: (WIDTH,) the body of the car.
     """
     cosine, sine = row[6].cos(), row[6].sin()

@@ -11,6 +11,7 @@ from mono_metric_depth.worlds.solids import Material, Rows, Shape, solid
 
 _TYRE = (0.10, 0.10, 0.11)
 _HUB = (0.55, 0.56, 0.58)
+_AWNINGS: Palette = ((150, 60, 50), (60, 90, 80), (200, 190, 160), (70, 80, 110))
 
 
 def pick(palette: Palette, rng: np.random.Generator, spread: float = 0.06) -> np.ndarray:
@@ -56,33 +57,39 @@ def car(palette: Palette, rng: np.random.Generator) -> Rows:
             seed=seed,
         )
     )
-    for x in (-0.62 * length, 0.63 * length):
-        for y in (-1, 1):
-            rows.append(
-                solid(
-                    (x, y * (width - 0.1), radius),
-                    (radius, 0.13, radius),
-                    Material.WHEEL,
-                    _TYRE,
-                    accent=_HUB,
-                    shape=Shape.ELLIPSOID,
-                )
-            )
+    rows.append(_wheels(length, width, radius))
     for y in (-1, 1):
-        rows.append(
-            solid((front * 0.82, y * (width + 0.1), belt + 0.06), (0.07, 0.1, 0.07), Material.PLAIN, paint)
-        )
+        mirror = (front * 0.82, y * (width + 0.1), belt + 0.06)
+        rows.append(solid(mirror, (0.07, 0.1, 0.07), Material.PLAIN, paint))
     return np.concatenate(rows)
+
+
+def _wheels(length: float, width: float, radius: float) -> Rows:
+    """Four wheels of a car of that half length and half width (m)."""
+    return np.concatenate(
+        [
+            solid(
+                (x * length, y * (width - 0.1), radius),
+                (radius, 0.13, radius),
+                Material.WHEEL,
+                _TYRE,
+                accent=_HUB,
+                shape=Shape.ELLIPSOID,
+            )
+            for x in (-0.62, 0.63)
+            for y in (-1, 1)
+        ]
+    )
 
 
 def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
     """A tree of that height (m): a trunk and a cluster of ragged ellipsoids."""
-    leaves, bark = pick(palette, rng, 0.12), np.array([0.30, 0.25, 0.20]) * rng.uniform(0.7, 1.3)
+    leaves, bark = pick(palette, rng, 0.08), np.array([0.30, 0.25, 0.20]) * rng.uniform(0.7, 1.3)
     crown = height * rng.uniform(0.28, 0.42)
     if rng.random() < 0.2:
         return _conifer(height, leaves * np.array([0.8, 0.9, 0.9]), bark, rng)
     trunk = height - 2 * crown * 0.8
-    girth = 0.035 * height * rng.uniform(0.7, 1.2)
+    girth = 0.022 * height * rng.uniform(0.7, 1.2)
     rows = [
         solid(
             (0, 0, trunk * 0.6),
@@ -105,7 +112,7 @@ def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
                 Material.LEAVES,
                 np.clip(leaves * rng.uniform(0.85, 1.15), 0, 1),
                 shape=Shape.ELLIPSOID,
-                ragged=rng.uniform(0.45, 0.75),
+                ragged=rng.uniform(0.65, 0.95),
                 yaw=rng.uniform(0, 3),
                 seed=rng.random(),
             )
@@ -113,7 +120,9 @@ def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
     return np.concatenate(rows)
 
 
-def _conifer(height: float, leaves: np.ndarray, bark: np.ndarray, rng: np.random.Generator) -> Rows:
+def _conifer(
+    height: float, leaves: np.ndarray, bark: np.ndarray, rng: np.random.Generator
+) -> Rows:
     rows = [
         solid((0, 0, 0.6), (0.14, 0.14, 0.6), Material.BARK, bark, shape=Shape.CYLINDER),
     ]
@@ -127,7 +136,7 @@ def _conifer(height: float, leaves: np.ndarray, bark: np.ndarray, rng: np.random
                 Material.LEAVES,
                 np.clip(leaves * rng.uniform(0.85, 1.1), 0, 1),
                 shape=Shape.ELLIPSOID,
-                ragged=0.5,
+                ragged=0.8,
                 yaw=rng.uniform(0, 3),
                 seed=rng.random(),
             )
@@ -144,18 +153,25 @@ def bush(rng: np.random.Generator, palette: Palette) -> Rows:
         Material.LEAVES,
         pick(palette, rng, 0.15),
         shape=Shape.ELLIPSOID,
-        ragged=0.5,
+        ragged=0.75,
         seed=rng.random(),
     )
 
 
 def building(
-    width: float, depth: float, height: float, gabled: bool, colours: tuple[Palette, Palette], rng: np.random.Generator
+    width: float,
+    depth: float,
+    height: float,
+    gabled: bool,
+    colours: tuple[Palette, Palette],
+    rng: np.random.Generator,
 ) -> Rows:
     """A building whose street front is the face at y = 0, towards negative y.
 
     Args:
-        width, depth, height: Along x, along y and up to the eaves (m).
+        width: Along x (m).
+        depth: Along y (m).
+        height: Up to the eaves (m).
         gabled: Whether it has a pitched roof.
         colours: Palettes of walls and roofs.
         rng: Source of everything else.
@@ -166,27 +182,7 @@ def building(
     centre = (0.0, depth / 2, height / 2)
     rows = [solid(centre, size, Material.FACADE, wall, accent=accent, seed=seed)]
     if gabled:
-        rise = min(width, depth) * rng.uniform(0.16, 0.3)
-        across = rng.random() < 0.3
-        taper = (0.97, 0.97, 0.0) if across else (rng.choice([0.0, 0.3]), 0.0, 0.97)
-        rows.append(
-            solid(
-                (0, depth / 2, height + rise),
-                (width / 2 + 0.3, depth / 2 + 0.35, rise),
-                Material.TILES,
-                roof,
-                taper=(taper[0], taper[0], taper[2]),
-                seed=seed,
-            )
-        )
-        rows.append(
-            solid(
-                (width * rng.uniform(-0.3, 0.3), depth * 0.5, height + 2 * rise),
-                (0.35, 0.35, 0.7),
-                Material.PLAIN,
-                roof * 0.9,
-            )
-        )
+        rows.append(_roof(width, depth, height, roof, seed, rng))
     else:
         rows.append(
             solid(
@@ -198,16 +194,42 @@ def building(
             )
         )
     for _ in range(rng.integers(0, 3)):
-        rows.append(
-            solid(
-                (width * rng.uniform(-0.4, 0.4), -0.35, 2.7),
-                (rng.uniform(0.8, 1.6), 0.4, 0.14),
-                Material.PLAIN,
-                pick(((150, 60, 50), (60, 90, 80), (200, 190, 160), (70, 80, 110)), rng),
-                taper=(0.0, 0.0, 0.3),
-            )
-        )
+        awning = (width * rng.uniform(-0.4, 0.4), -0.35, 2.7)
+        half = (rng.uniform(0.8, 1.6), 0.4, 0.14)
+        colour = pick(_AWNINGS, rng)
+        rows.append(solid(awning, half, Material.PLAIN, colour, taper=(0.0, 0.0, 0.3)))
     return np.concatenate(rows)
+
+
+def _roof(
+    width: float,
+    depth: float,
+    height: float,
+    colour: np.ndarray,
+    seed: float,
+    rng: np.random.Generator,
+) -> Rows:
+    """A pitched roof with a chimney on a building of that size (m)."""
+    rise = min(width, depth) * rng.uniform(0.16, 0.3)
+    end, side = (0.97, 0.0) if rng.random() < 0.3 else (rng.choice([0.0, 0.3]), 0.97)
+    return np.concatenate(
+        [
+            solid(
+                (0, depth / 2, height + rise),
+                (width / 2 + 0.3, depth / 2 + 0.35, rise),
+                Material.TILES,
+                colour,
+                taper=(end, end, side),
+                seed=seed,
+            ),
+            solid(
+                (width * rng.uniform(-0.3, 0.3), depth * 0.5, height + 2 * rise),
+                (0.35, 0.35, 0.7),
+                Material.PLAIN,
+                colour * 0.9,
+            ),
+        ]
+    )
 
 
 def lamp_post(rng: np.random.Generator) -> Rows:
@@ -263,10 +285,18 @@ def pedestrian(rng: np.random.Generator) -> Rows:
     return np.concatenate(
         [
             solid(
-                (0, 0, height * 0.65), (0.15, 0.24, height * 0.2), Material.PLAIN, coat, shape=round_
+                (0, 0, height * 0.65),
+                (0.15, 0.24, height * 0.2),
+                Material.PLAIN,
+                coat,
+                shape=round_,
             ),
             solid(
-                (0, 0, height * 0.92), (0.1, 0.09, height * 0.075), Material.PLAIN, skin, shape=round_
+                (0, 0, height * 0.92),
+                (0.1, 0.09, height * 0.075),
+                Material.PLAIN,
+                skin,
+                shape=round_,
             ),
             *(
                 solid(

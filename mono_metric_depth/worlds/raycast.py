@@ -30,6 +30,8 @@ from mono_metric_depth.worlds.solids import (
 FAR = 1e9
 _NEAR = 0.05
 _MISS = 1e30
+#: Boxes that come nearer than this (m) are tested first: they hide much of the rest.
+_FIRST = 14.0
 
 #: x, y, z of vectors, each of a shape that broadcasts against (K, P).
 Vector = tuple[Tensor, Tensor, Tensor]
@@ -92,21 +94,33 @@ def to_local(table: Tensor, vector: Vector, *, is_point: bool) -> Vector:
 
 
 def cast(
-    table: Tensor, pairs: Tensor, origins: Vector, directions: Vector, limit: Tensor
+    table: Tensor,
+    pairs: Tensor,
+    origins: Vector,
+    directions: Vector,
+    limit: Tensor,
+    closest: Tensor,
 ) -> Nearest:
     """What rays meet first.
 
     Args:
         table: (n, WIDTH) solids.
         pairs: (2, K) which tile may meet which solid.
-        origins, directions: (tiles, P) or (1, 1) each, in the frame of the table.
+        origins: (tiles, P) or (1, 1) each, in the frame of the table.
+        directions: Likewise.
         limit: (tiles, P) distance of what is behind, at most FAR.
+        closest: (n,) a distance that every point of a solid exceeds.
     """
     distance, owner = limit.clone(), torch.zeros_like(limit)
     is_box = table[:, SHAPE].index_select(0, pairs[1]) == Shape.BOX
     found = []
-    for mine, meet in ((is_box, _box_distance), (~is_box, _round_distance)):
-        tile, number = pairs[:, mine]
+    near = closest.index_select(0, pairs[1])
+    first = is_box & (near < _FIRST)
+    rounds = ((first, _box_distance), (is_box & ~first, _box_distance), (~is_box, _round_distance))
+    for mine, meet in rounds:
+        # What is wholly behind what is already known of a tile need not be tested.
+        hidden = distance.amax(1).index_select(0, pairs[0]) <= near
+        tile, number = pairs[:, mine & ~hidden]
         rows = table.index_select(0, number)
         origin = to_local(rows, _of_tiles(origins, tile), is_point=True)
         direction = to_local(rows, _of_tiles(directions, tile), is_point=False)
@@ -144,7 +158,8 @@ def _box_distance(rows: Tensor, origin: Vector, direction: Vector) -> Tensor:
         left = t.sub_((closing * _MISS).clamp_(-FAR, 0))
         enter = entered if enter is None else torch.maximum(enter, entered, out=enter)
         leave = left if leave is None else torch.minimum(leave, left, out=leave)
-    assert enter is not None and leave is not None
+    assert enter is not None
+    assert leave is not None
     missed = (enter >= leave) | (enter < _NEAR)
     return enter.masked_fill_(missed, _MISS)
 
@@ -163,7 +178,8 @@ def _round_distance(rows: Tensor, origin: Vector, direction: Vector) -> Tensor:
     # Leaves: the flatter a ray grazes the outline (root² / a is the squared sine of that angle on
     # the unit sphere), the likelier it passes between them.
     wobble = 9 + 8 * rows[:, SEED, None]
-    gap = torch.sin((ox + t * dx) * wobble + 3 * z)
-    gap = gap.mul_(torch.sin((oy + t * dy) * wobble + 5 * z)).add_(torch.sin(z * (wobble + 2)))
-    thin = root / a.sqrt() < ragged * (0.45 + 0.3 * gap)
+    x, y = (ox + t * dx) * wobble, (oy + t * dy) * wobble
+    gap = torch.sin(x + 9 * z).mul_(torch.sin(y - 7 * z)).add_(torch.sin(z * wobble + 0.4 * x))
+    gap.add_(torch.sin(2.7 * x - 11 * z + y).mul_(torch.sin(3.1 * y + 23 * z)))
+    thin = root / a.sqrt() < ragged * (0.5 + 0.38 * gap)
     return t.masked_fill_((root == 0) | (t < _NEAR) | (z.abs() > 1) | thin, _MISS)

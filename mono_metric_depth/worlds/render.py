@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ from mono_metric_depth.worlds.textures import NoiseTile
 
 _TILE = 8
 _NEAR = 0.1
+#: Solids and wheels further ahead than this (m) are not drawn.
+_END, _END_OF_WHEELS = 260.0, 70.0
 
 
 class Sensor:
@@ -53,7 +57,11 @@ class Sensor:
     def _tiled(self, image: np.ndarray) -> np.ndarray:
         """(h, w, 3) -> (tiles, P, 3), NaN beyond the edges."""
         rows, columns = self._grid
-        padding = ((0, rows * _TILE - image.shape[0]), (0, columns * _TILE - image.shape[1]), (0, 0))
+        padding = (
+            (0, rows * _TILE - image.shape[0]),
+            (0, columns * _TILE - image.shape[1]),
+            (0, 0),
+        )
         image = np.pad(image, padding, constant_values=np.nan)
         tiles = image.reshape(rows, _TILE, columns, _TILE, 3).transpose(0, 2, 1, 3, 4)
         return np.asarray(tiles.reshape(rows * columns, _TILE * _TILE, 3))
@@ -87,6 +95,29 @@ class Rays:
         self.bounds = torch.from_numpy(bounds).to(device)
 
 
+@dataclass(frozen=True)
+class View:
+    """What one camera may see at one time, relative to it in the world's axes.
+
+    Attributes:
+        table: (n, WIDTH) solids.
+        bounds: (n, 4) where each may lie on the image plane.
+        closest: (n,) least depth of each (m).
+        movers: (m, WIDTH) bodies of the cars that move.
+        turn: (3, 3) rotation from the optical frame to the world.
+        eye: Optical centre in the world (m).
+        pixel: Angle of a pixel (rad).
+    """
+
+    table: Tensor
+    bounds: Tensor
+    closest: Tensor
+    movers: Tensor
+    turn: Tensor
+    eye: tuple[float, float, float]
+    pixel: float
+
+
 class World:
     """Everything that a drive passes, ready to be rendered.
 
@@ -114,7 +145,7 @@ class World:
         self._curtains = curtains_of(domain, rng, length, device)
         static = torch.from_numpy(scene.static.astype(np.float32)).to(device)
         self._shadow = GroundShadow(static, road, self._light, length + 80)
-        self._blur, self._grain = rng.uniform(0.0, 0.12), rng.uniform(0.002, 0.012)
+        self._blur, self._grain = rng.uniform(0.0, 0.1), rng.uniform(0.002, 0.006)
 
     def render(
         self, sensor: Sensor, pose: np.ndarray, seconds: float, noise_seed: int
@@ -131,19 +162,10 @@ class World:
             (h, w, 3) uint8 RGB, and (h, w) float32 depth along the optical axis (m): +inf for the
             sky, NaN where the camera has no ray.
         """
-        eye = pose[:3, 3]
-        rows = self._scene.at(self._road, seconds)
-        rows = rows[self._in_front(rows, pose)]
-        rows[:, :3] -= eye
-        table = torch.from_numpy(rows.astype(np.float32)).to(self._device)
-        turn = torch.from_numpy(pose[:3, :3].astype(np.float32)).to(self._device)
-        bounds = _screen_bounds(table, turn)
-        colour, depth = self._sample(sensor, 0, table, bounds, turn, eye)
+        view = self._view(pose, seconds, sensor.pixel)
+        colour, depth = self._sample(sensor.passes[0], view)
         if len(sensor.passes) > 1:
-            colours = [
-                self._sample(sensor, number, table, bounds, turn, eye)[0]
-                for number in range(1, len(sensor.passes))
-            ]
+            colours = [self._sample(rays, view)[0] for rays in sensor.passes[1:]]
             colour = torch.stack(colours).mean(0)
         image = self._developed(sensor.image(colour), noise_seed)
         valid = sensor.image(sensor.passes[0].valid)
@@ -152,76 +174,86 @@ class World:
         depth = depth.masked_fill(depth >= FAR, float('inf')).masked_fill(~valid, float('nan'))
         return image.contiguous(), depth.contiguous()
 
-    def _in_front(self, rows: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """(n,) whether any of a solid may lie in front of the camera."""
+    def _view(self, pose: np.ndarray, seconds: float, pixel: float) -> View:
+        eye = pose[:3, 3]
+        rows, bodies = self._scene.at(self._road, seconds)
         reach = np.linalg.norm(rows[:, HALF], axis=1)
-        ahead = (rows[:, CENTRE] - pose[:3, 3]) @ pose[:3, 2]
-        small = (rows[:, MATERIAL] == Material.WHEEL) & (ahead > 70)
-        return np.asarray((ahead + reach > _NEAR) & (ahead < 260) & ~small)
+        ahead = (rows[:, CENTRE] - eye) @ pose[:3, 2]
+        far = (ahead > _END) | ((rows[:, MATERIAL] == Material.WHEEL) & (ahead > _END_OF_WHEELS))
+        rows = rows[(ahead + reach > _NEAR) & ~far]
+        rows[:, CENTRE] -= eye
+        bodies[:, CENTRE] -= eye
+        table, movers = (
+            torch.from_numpy(part.astype(np.float32)).to(self._device) for part in (rows, bodies)
+        )
+        turn = torch.from_numpy(pose[:3, :3].astype(np.float32)).to(self._device)
+        bounds, closest = _screen_bounds(table, turn)
+        x, y, z = (float(value) for value in eye)
+        return View(table, bounds, closest, movers, turn, (x, y, z), pixel)
 
-    def _sample(
-        self, sensor: Sensor, number: int, table: Tensor, bounds: Tensor, turn: Tensor, eye: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
+    def _sample(self, rays: Rays, view: View) -> tuple[Tensor, Tensor]:
         """(tiles, P, 3) linear colour and (tiles, P) distance of one ray per pixel."""
-        rays = sensor.passes[number]
         shape = rays.valid.shape
-        ray = turn @ rays.direction
+        ray = view.turn @ rays.direction
         x, y, z = (part.reshape(shape) for part in ray)
-        limits = [float(eye[2]) / (-z).clamp(min=1e-8)]
-        limits += [curtain.distance(eye, (x, y, z)) for curtain in self._curtains]
-        limit = torch.minimum(torch.minimum(limits[0], limits[1]), limits[2]).clamp_(max=FAR)
+        ground = (view.eye[2] / -z).masked_fill_(z >= -1e-6, FAR)
+        near, far = (curtain.distance(view.eye, (x, y, z)) for curtain in self._curtains)
+        limit = torch.minimum(torch.minimum(ground, near), far).clamp_(max=FAR)
+        behind = (limit < ground).to(torch.int32)
+        behind += ((limit < near) & (limit < ground)).to(torch.int32)
+        behind.masked_fill_(limit >= FAR, 3)
+        pairs = overlaps(rays.bounds, view.bounds)
         origin = torch.zeros(1, 1, device=self._device)
-        pairs = overlaps(rays.bounds, bounds)
-        nearest = cast(table, pairs, (origin, origin, origin), (x, y, z), limit)
-        owner = nearest.solid.to(torch.int32)
-        owner -= ((limits[1] <= limit) & (owner == 0)).to(torch.int32)
-        owner -= 2 * ((limits[2] <= limit) & (owner == 0)).to(torch.int32)
-        owner -= 3 * ((limit >= FAR) & (owner == 0)).to(torch.int32)
-        colour = self._colours(table, owner.reshape(-1), nearest, ray.T.contiguous(), eye, sensor.pixel)
+        nearest = cast(view.table, pairs, (origin, origin, origin), (x, y, z), limit, view.closest)
+        solid = nearest.solid.to(torch.int32)
+        owner = torch.where(solid > 0, solid, -behind)
+        colour = self._colours(view, owner.reshape(-1), nearest, ray.T.contiguous())
         return colour.reshape(*shape, 3), nearest.distance
 
-    def _colours(
-        self, table: Tensor, owner: Tensor, nearest: Nearest, ray: Tensor, eye: np.ndarray, pixel: float
-    ) -> Tensor:
-        """(n, 3) linear colours; owner (n,) is 0 ground, -1 and -2 curtains, -3 sky, else solid."""
-        distance = nearest.distance.reshape(-1)
-        light, result = self._light, torch.empty_like(ray)
-        where = (owner > 0).nonzero().squeeze(1)
-        rays, far = ray.index_select(0, where), distance.index_select(0, where)
-        row = table.index_select(0, owner.index_select(0, where) - 1)
-        hits = hits_at(row, rays, far, pixel, self._noise)
-        height = float(eye[2]) + rays[:, 2] * far
+    def _colours(self, view: View, owner: Tensor, nearest: Nearest, ray: Tensor) -> Tensor:
+        """(n, 3) linear colours.
+
+        Args:
+            view: What is seen.
+            owner: (n,) int32: 0 ground, -1 and -2 curtains, -3 sky, else one plus a solid's row.
+            nearest: Distances of the same.
+            ray: (n, 3) directions in the world's axes.
+        """
+        distance, light = nearest.distance.reshape(-1), self._light
+        result = torch.empty_like(ray)
+
+        def seen(mine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            where = mine.nonzero().squeeze(1)
+            return where, ray.index_select(0, where), distance.index_select(0, where)
+
+        where, rays, far = seen(owner > 0)
+        row = view.table.index_select(0, owner.index_select(0, where) - 1)
+        hits = hits_at(row, rays, far, view.pixel, self._noise)
+        height = view.eye[2] + rays[:, 2] * far
         contact = (1 - 0.5 * torch.exp(-height.clamp(min=0) / 0.4)).unsqueeze(1)
         result.index_copy_(0, where, albedo(hits) ** 2 * light.on(hits.normal) * contact)
-        where = (owner == 0).nonzero().squeeze(1)
-        rays, far = ray.index_select(0, where), distance.index_select(0, where)
-        result.index_copy_(0, where, self._lit_ground(table, rays, far, eye, pixel))
+        where, rays, far = seen(owner == 0)
+        result.index_copy_(0, where, self._lit_ground(view, rays, far))
         for number, curtain in enumerate(self._curtains):
-            where = (owner == -1 - number).nonzero().squeeze(1)
-            far = distance.index_select(0, where)
-            x, y, z = (ray.index_select(0, where) * far.unsqueeze(1)).unbind(1)
-            place = (x + float(eye[0]), y + float(eye[1]), z + float(eye[2]))
-            shade = 0.6 * light.ambient + 0.35 * light.direct
-            result.index_copy_(0, where, curtain.albedo(*place, far * pixel, self._noise) ** 2 * shade)
+            where, rays, far = seen(owner == -1 - number)
+            x, y, z = (rays * far.unsqueeze(1)).unbind(1)
+            place = (x + view.eye[0], y + view.eye[1], z + view.eye[2])
+            colour = curtain.albedo(*place, far * view.pixel, self._noise) ** 2
+            result.index_copy_(0, where, colour * (0.6 * light.ambient + 0.35 * light.direct))
         haze = (1 - torch.exp(-distance / light.haze)).unsqueeze(1)
         result = torch.lerp(result, light.horizon * 0.9, haze)
-        where = (owner == -3).nonzero().squeeze(1)
-        rays = ray.index_select(0, where)
-        return result.index_copy_(0, where, sky(rays, pixel, light, self._noise))
+        where, rays, _ = seen(owner == -3)
+        return result.index_copy_(0, where, sky(rays, view.pixel, light, self._noise))
 
-    def _lit_ground(
-        self, table: Tensor, rays: Tensor, far: Tensor, eye: np.ndarray, pixel: float
-    ) -> Tensor:
+    def _lit_ground(self, view: View, rays: Tensor, far: Tensor) -> Tensor:
         """(n, 3) linear colours of points on the ground."""
         offset = rays * far.unsqueeze(1)
-        x, y = offset[:, 0] + float(eye[0]), offset[:, 1] + float(eye[1])
+        x, y = offset[:, 0] + view.eye[0], offset[:, 1] + view.eye[1]
         slant = (-rays[:, 2] / rays.norm(dim=1)).clamp_(min=1e-3)
-        colour = self._ground.albedo(x, y, far * pixel / slant.sqrt(), self._noise) ** 2
+        colour = self._ground.albedo(x, y, far * view.pixel / slant.sqrt(), self._noise) ** 2
         share = self._shadow.at(x, self._ground.beside(x, y)[0])
         sun, open_sky = share[:, :1], 0.35 + 0.65 * share[:, 1:]
-        moving = len(self._scene.movers)
-        bodies = table[table[:, MATERIAL] == Material.BODY][-moving:] if moving else table[:0]
-        for body in bodies:
+        for body in view.movers:
             shade = 1 - 0.8 * blob(offset[:, 0], offset[:, 1], body).unsqueeze(1)
             sun, open_sky = sun * shade, open_sky * shade
         direct = self._light.direct * self._light.sun[2]
@@ -232,19 +264,21 @@ class World:
         light = self._light
         image = (colour * (light.exposure * light.tint)).clamp_(min=0).sqrt_()
         plane = image.permute(2, 0, 1).unsqueeze(0)
-        side = 0.06 + self._blur
+        side = 0.1 + self._blur
         kernel = image.new_tensor([side, 1 - 2 * side, side])
         padded = torch.nn.functional.pad(plane, (1, 1, 1, 1), mode='replicate')
         plane = kernel[0] * (padded[..., :-2] + padded[..., 2:]) + kernel[1] * padded[..., 1:-1]
-        plane = kernel[0] * (plane[..., :-2, :] + plane[..., 2:, :]) + kernel[1] * plane[..., 1:-1, :]
+        plane = (
+            kernel[0] * (plane[..., :-2, :] + plane[..., 2:, :]) + kernel[1] * plane[..., 1:-1, :]
+        )
         generator = torch.Generator(self._device).manual_seed(noise_seed)
         grain = torch.randn(plane.shape, generator=generator, device=self._device)
         image = (plane + self._grain * grain).squeeze(0).permute(1, 2, 0)
         return (image * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def _screen_bounds(table: Tensor, turn: Tensor) -> Tensor:
-    """(n, 4) least and largest x / z, least and largest y / z that a solid may cover.
+def _screen_bounds(table: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 4) least and largest x / z, y / z that a solid may cover; (n,) least z.
 
     Args:
         table: (n, WIDTH) solids relative to the camera, in the world's axes.
@@ -258,4 +292,5 @@ def _screen_bounds(table: Tensor, turn: Tensor) -> Tensor:
     far = torch.where(crosses, largest, z)
     near = torch.where(crosses, least, z)
     columns, rows = torch.cat([x / far, x / near], 1), torch.cat([y / far, y / near], 1)
-    return torch.stack([columns.amin(1), columns.amax(1), rows.amin(1), rows.amax(1)], dim=1)
+    bounds = torch.stack([columns.amin(1), columns.amax(1), rows.amin(1), rows.amax(1)], dim=1)
+    return bounds, z.amin(1)

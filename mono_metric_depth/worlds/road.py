@@ -51,7 +51,7 @@ class Road:
         return self.half_width + self.verge + self.pavement
 
     def centre(self, x: Any) -> Any:
-        """y of the centre line at x (m)."""
+        """Offset of the centre line from the x axis at x (m)."""
         return sum(a * np.sin(k * x + phase) - a * math.sin(phase) for a, k, phase in self.waves)
 
     def heading(self, x: Any) -> Any:

@@ -18,7 +18,7 @@ from mono_metric_depth.worlds.solids import WIDTH, Material, Rows, moved, solid
 
 @dataclass(frozen=True)
 class Mover:
-    """A car on its way: at time t (s) it is at x = start + speed * t, offset from the centre (m)."""
+    """A car on its way: at t (s) it is at x = start + speed * t (m), offset from the centre."""
 
     rows: Rows
     start: float
@@ -43,9 +43,11 @@ class Scene:
     static: Rows
     movers: tuple[Mover, ...]
 
-    def at(self, road: Road, seconds: float) -> Rows:
-        """(n, WIDTH) all rows at a time (s)."""
-        return np.concatenate([self.static, *(mover.at(road, seconds) for mover in self.movers)])
+    def at(self, road: Road, seconds: float) -> tuple[Rows, Rows]:
+        """(n, WIDTH) all rows at a time (s), and (m, WIDTH) the bodies among those that move."""
+        moving = [mover.at(road, seconds) for mover in self.movers]
+        bodies = np.concatenate([np.empty((0, WIDTH)), *(rows[:1] for rows in moving)])
+        return np.concatenate([self.static, *moving]), bodies
 
 
 def scene_of(domain: Domain, road: Road, rng: np.random.Generator, speed: float) -> Scene:
@@ -58,12 +60,16 @@ def scene_of(domain: Domain, road: Road, rng: np.random.Generator, speed: float)
         speed: Of the camera (m/s): nothing in its lane drives slower.
     """
     rows: list[Rows] = []
+    parked: list[Rows] = []
     for side in (-1, 1):
+        taken = np.array(list(_steps(road, rng, domain.parked_spacing)))
+        parked += _parked(domain, road, side, rng, taken)
         rows += _buildings(domain, road, side, rng)
         rows += _boundaries(domain, road, side, rng)
-        rows += _greenery(domain, road, side, rng)
-        rows += _furniture(domain, road, side, rng)
-    parked = [car for side in (-1, 1) for car in _parked(domain, road, side, rng)]
+        # Where there is no parking lane, cars stand where trees and signs would.
+        taken = taken[:0] if road.parking else taken
+        rows += _greenery(domain, road, side, rng, taken)
+        rows += _furniture(domain, road, side, rng, taken)
     movers = tuple(_movers(domain, road, rng, speed))[: max(1, len(parked) // 7)]
     return Scene(np.concatenate([np.empty((0, WIDTH)), *rows, *parked]), movers)
 
@@ -132,19 +138,27 @@ def _boundaries(domain: Domain, road: Road, side: int, rng: np.random.Generator)
                 )
             else:
                 row = solid(
-                    (0, 0, height * 0.4), (1.26, 0.05, height * 0.4), Material.PLANKS, wood, seed=seed
+                    (0, 0, height * 0.4),
+                    (1.26, 0.05, height * 0.4),
+                    Material.PLANKS,
+                    wood,
+                    seed=seed,
                 )
             yield _beside(row, road, middle, offset)
         x += length + rng.uniform(2.5, 5)
 
 
-def _greenery(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> Iterator[Rows]:
+def _greenery(
+    domain: Domain, road: Road, side: int, rng: np.random.Generator, taken: np.ndarray
+) -> Iterator[Rows]:
     kerb = road.half_width
     for x in _steps(road, rng, domain.tree_spacing):
-        if road.in_side_street(x, side, 1.0):
+        if road.in_side_street(x, side, 1.0) or (np.abs(taken - x) < 3.2).any():
             continue
         in_garden = domain.setback[1] > 3 and rng.random() < 0.5
-        offset = road.plot + rng.uniform(1.5, 3.5) if in_garden else kerb + max(0.8, road.verge / 2)
+        offset = (
+            road.plot + rng.uniform(1.5, 3.5) if in_garden else kerb + max(0.8, road.verge / 2)
+        )
         rows = objects.tree(rng.uniform(*domain.tree_height), domain.foliage, rng)
         yield _beside(rows, road, x, side * offset, rng.uniform(0, 6))
     for x in _steps(road, rng, (18, 30)):
@@ -157,7 +171,9 @@ def _greenery(domain: Domain, road: Road, side: int, rng: np.random.Generator) -
                 yield _beside(objects.bush(rng, domain.foliage), road, x, offset)
 
 
-def _furniture(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> Iterator[Rows]:
+def _furniture(
+    domain: Domain, road: Road, side: int, rng: np.random.Generator, taken: np.ndarray
+) -> Iterator[Rows]:
     """Lamp posts, signs, bollards, bins and pedestrians."""
     kerb = road.half_width + 0.45
     if side == rng.choice([-1, 1]) or domain.lamps < 30:
@@ -165,6 +181,8 @@ def _furniture(domain: Domain, road: Road, side: int, rng: np.random.Generator) 
             if not road.in_side_street(x, side, 0.5):
                 yield _beside(objects.lamp_post(rng), road, x, side * kerb, _facing(side))
     for x in _steps(road, rng, (20, 60)):
+        if (np.abs(taken - x) < 3.0).any():
+            continue
         yield _beside(objects.sign(rng), road, x, side * kerb, 0.0 if side < 0 else math.pi)
     for x in _steps(road, rng, (12, 40)):
         grey = np.full(3, rng.uniform(0.2, 0.5)) * rng.uniform(0.8, 1.2, 3)
@@ -177,8 +195,10 @@ def _furniture(domain: Domain, road: Road, side: int, rng: np.random.Generator) 
         yield _beside(objects.pedestrian(rng), road, x, side * rng.uniform(*walkway), yaw)
 
 
-def _parked(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> Iterator[Rows]:
-    for x in _steps(road, rng, domain.parked_spacing):
+def _parked(
+    domain: Domain, road: Road, side: int, rng: np.random.Generator, places: np.ndarray
+) -> Iterator[Rows]:
+    for x in places:
         if road.in_side_street(x, side, 3.0) or (np.abs(road.crossings - x) < 5).any():
             continue
         rows = objects.car(domain.cars, rng)
@@ -186,7 +206,7 @@ def _parked(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> 
             offset = road.half_width - 1.08
             yaw = math.pi * (side > 0) + rng.normal(0, 0.015)
         elif rng.random() < 0.45:
-            offset = road.half_width + rng.uniform(-0.1, 0.5)
+            offset = road.half_width + rng.uniform(0.4, 0.8)
             yaw = math.pi * (side > 0) + rng.normal(0, 0.02)
         else:
             offset = road.plot + rng.uniform(3.0, 4.0)
@@ -194,9 +214,7 @@ def _parked(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> 
         yield _beside(rows, road, x, side * offset, yaw)
 
 
-def _movers(
-    domain: Domain, road: Road, rng: np.random.Generator, speed: float
-) -> Iterator[Mover]:
+def _movers(domain: Domain, road: Road, rng: np.random.Generator, speed: float) -> Iterator[Mover]:
     count = int(rng.integers(domain.movers[0], domain.movers[1] + 1))
     lane = road.lane / 2
     for number in range(count):

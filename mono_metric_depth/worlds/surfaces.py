@@ -88,20 +88,20 @@ def hits_at(row: Tensor, ray: Tensor, distance: Tensor, pixel: float, noise: Noi
     point = unit * half
     front, back, side = (row[:, column] * 0.5 for column in (FRONT, BACK, SIDE))
     rise = z + 1
+    flat = (row[:, SHAPE] != Shape.CYLINDER).to(torch.float32)
+    top = z * flat
     planes = torch.stack(
-        [x + front * rise, back * rise - x, y + side * rise, side * rise - y, z, -z], dim=1
+        [x + front * rise, back * rise - x, y + side * rise, side * rise - y, top, -top], dim=1
     )
     face = planes.argmax(1)
     normal = _box_normals(row, face)
     rounded = row[:, SHAPE, None] != Shape.BOX
-    flat = (row[:, SHAPE] != Shape.CYLINDER).to(torch.float32)
-    curved = torch.stack([x, y, z * flat], dim=1) / half
+    curved = torch.stack([x, y, top], dim=1) / half
     normal = torch.where(rounded, curved, normal)
     normal = normal / normal.norm(dim=1, keepdim=True).clamp_(min=1e-9)
     ends = (face < 2).to(torch.float32)
-    level = ((face == 4) & ~rounded[:, 0]).to(torch.float32)
+    level = (face >= 4).to(torch.float32)
     along = torch.lerp(point[:, 0], point[:, 1], ends)
-    along = along + rounded[:, 0] * point[:, 1]
     up = torch.lerp(point[:, 2], point[:, 1], level)
     cosine, sine = row[:, YAW].cos(), row[:, YAW].sin()
     nx, ny, nz = normal.unbind(1)
@@ -158,7 +158,10 @@ def _facade(hits: Hits) -> Tensor:
     height = 2 * hits.row[:, 5]
     style, other, third = (_style(hits, salt) for salt in (1, 2, 3))
     pitch, storey = 1.7 + 1.6 * style, 2.7 + 0.7 * other
-    columns, storeys = (width / pitch).round().clamp_(min=1), (height / storey).round().clamp_(min=1)
+    columns, storeys = (
+        (width / pitch).round().clamp_(min=1),
+        (height / storey).round().clamp_(min=1),
+    )
     u, v = (hits.along / width + 0.5) * columns, (hits.up / height + 0.5) * storeys
     column, floor = u.floor().clamp_(min=0), v.floor().clamp_(min=0)
     du, dv = u - column - 0.5, v - floor - 0.52
@@ -177,15 +180,8 @@ def _facade(hits: Hits) -> Tensor:
     frame = band(du, half_u + 0.045, blur_u) * band(dv, half_v + 0.035, blur_v)
     sill = band(du, half_u + 0.09, blur_u) * band(dv + half_v + 0.05, 0.02, blur_v)
     bars = band(du, 0.012, blur_u) + band(dv - 0.1, 0.012, blur_v)
-    wall = hits.row[:, COLOUR] * _mottled(hits, 0.06, 0.13)
-    brick = band((hits.up / 0.085) % 1 - 0.5, 0.4, hits.footprint / 0.085)
-    brick = brick * band((hits.along / 0.24 + 0.5 * (hits.up / 0.085).floor()) % 1 - 0.5, 0.44, hits.footprint / 0.24)
-    wall = wall * (1 - 0.22 * (1 - brick) * (style > 0.5)).unsqueeze(1)
     lines = band(v - v.round(), 0.035, blur_v) * (third > 0.4)
-    plinth = above(0.55 - (hits.up + height / 2), hits.footprint)
-    wall = wall * (1 + 0.16 * lines - 0.24 * plinth).unsqueeze(1)
-    streak = (hits.coarse[:, BLOTCHES] * 0.06 - 0.05 * hits.coarse[:, CRACKS].clamp(0, 2)).unsqueeze(1)
-    wall = wall * (1 + streak)
+    wall = _wall(hits, lines, bricks=style > 0.5)
     accent = hits.row[:, ACCENT]
     wall = mixed(wall, accent * 0.95, torch.maximum(frame, 0.8 * sill))
     shine = (0.10 + 0.28 * cell * cell + 0.12 * (dv + 0.4)).unsqueeze(1)
@@ -197,6 +193,25 @@ def _facade(hits: Hits) -> Tensor:
     return mixed(wall, glass, pane)
 
 
+def _wall(hits: Hits, lines: Tensor, bricks: Tensor) -> Tensor:
+    """Plaster or bricks over a plinth, with bands where lines (n,) is 1."""
+    wall = hits.row[:, COLOUR] * _mottled(hits, 0.06, 0.06)
+    brick = band((hits.up / 0.085) % 1 - 0.5, 0.4, hits.footprint / 0.085)
+    brick = brick * band(
+        (hits.along / 0.24 + 0.5 * (hits.up / 0.085).floor()) % 1 - 0.5,
+        0.44,
+        hits.footprint / 0.24,
+    )
+    wall = wall * (1 - 0.22 * (1 - brick) * bricks).unsqueeze(1)
+    plinth = above(0.55 - (hits.up + hits.row[:, 5]), hits.footprint)
+    wall = wall * (1 + 0.16 * lines - 0.24 * plinth).unsqueeze(1)
+    streak = (
+        hits.coarse[:, BLOTCHES] * 0.035 - 0.03 * hits.coarse[:, CRACKS].clamp(0, 2)
+    ).unsqueeze(1)
+    wall = wall * (1 + streak)
+    return wall
+
+
 def _tiles(hits: Hits) -> Tensor:
     rows = band((hits.up / 0.33) % 1 - 0.5, 0.38, hits.footprint / 0.33)
     columns = band((hits.along / 0.4) % 1 - 0.5, 0.42, hits.footprint / 0.4)
@@ -206,9 +221,11 @@ def _tiles(hits: Hits) -> Tensor:
 
 def _leaves(hits: Hits) -> Tensor:
     """Clumps of leaves: bright above and outside, dark in the gaps."""
-    clump = 0.13 * hits.fine[:, GRAIN] + 0.20 * hits.fine[:, FRACTAL] + 0.16 * hits.coarse[:, GRAIN]
-    depth = 0.12 * hits.fine[:, BLOTCHES] + 0.2 * hits.unit[:, 2]
-    brightness = (0.92 + clump + depth).clamp_(min=0.3).unsqueeze(1)
+    clump = (
+        0.16 * hits.fine[:, GRAIN] + 0.14 * hits.fine[:, FRACTAL] + 0.24 * hits.coarse[:, GRAIN]
+    )
+    depth = 0.14 * hits.fine[:, BLOTCHES] + 0.2 * hits.unit[:, 2]
+    brightness = (0.95 + clump + depth).clamp_(min=0.25).unsqueeze(1)
     hue = hits.coarse[:, BLOTCHES, None] * hits.row.new_tensor([[0.04, 0.02, -0.01]])
     return (hits.row[:, COLOUR] + hue) * brightness
 
@@ -252,7 +269,9 @@ def _body(hits: Hits) -> Tensor:
     arch = above(radius * 1.22 - torch.hypot(to_wheel, above_ground - radius), hits.footprint)
     colour = mixed(colour, paint.new_tensor([0.05, 0.05, 0.05]), flank * arch)
     seams = band((x - 0.12).abs() - 0.28, 0.008, hits.footprint / length) * above(z + 0.6, blur_z)
-    handle = band((x - 0.02).abs() - 0.22, 0.03, hits.footprint / length) * band(z - 0.5, 0.05, blur_z)
+    handle = band((x - 0.02).abs() - 0.22, 0.03, hits.footprint / length) * band(
+        z - 0.5, 0.05, blur_z
+    )
     return mixed(colour, 0.3 * paint, flank * (0.7 * seams + 0.6 * handle).clamp_(0, 1))
 
 

@@ -43,7 +43,8 @@ class NoiseTile:
         """Noise at points of a surface.
 
         Args:
-            u, v: (n,) coordinates on the surface (m).
+            u: (n,) coordinate on the surface (m).
+            v: (n,) the other.
             footprint: (n,) extent of the pixel there (m).
             period: Size of the tile (m).
 
@@ -81,7 +82,11 @@ def _fractal(rng: np.random.Generator, falloff: float) -> np.ndarray:
 
 def hashed(first: Tensor, second: Tensor, salt: int) -> Tensor:
     """(n,) a number in 0..1 for each pair of cell numbers (float or int32, whole)."""
-    h = first.to(torch.int32) * 73856093 ^ second.to(torch.int32) * 19349663 ^ (salt * 83492791)
+    h = (
+        first.to(torch.int32) * 73856093
+        ^ second.to(torch.int32) * 19349663
+        ^ (salt * 83492791 & 0x7FFFFFFF)
+    )
     h = (h ^ (h >> 13)) * 1274126177
     return ((h ^ (h >> 16)) & 0xFFFF).to(torch.float32) * (1 / 0xFFFF)
 

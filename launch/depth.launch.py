@@ -1,0 +1,67 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Run the depth node on a camera."""
+
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+
+ARGUMENTS = {
+    'image': ('/camera/image_raw', 'Topic of the camera images.'),
+    'camera_info': ('/camera/camera_info', 'Topic of their calibration.'),
+    'namespace': ('', 'Namespace of the node and its outputs.'),
+    'model': ('', 'ONNX file with a model card; that of params_file if empty.'),
+    'use_sim_time': ('false', 'Whether to follow /clock.'),
+    'log_level': ('info', 'debug, info, warn, error or fatal.'),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: one node, its parameters and its DDS profile."""
+    config = PathJoinSubstitution([FindPackageShare('mono_metric_depth'), 'config'])
+    profile = PathJoinSubstitution([config, 'fastdds.xml'])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
+            ),
+            DeclareLaunchArgument(
+                'params_file',
+                default_value=PathJoinSubstitution([config, 'depth.yaml']),
+                description='Parameters of the node (YAML).',
+            ),
+            # Large messages; a profile that is already set stays.
+            SetEnvironmentVariable(
+                'FASTRTPS_DEFAULT_PROFILES_FILE',
+                EnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', default_value=profile),
+            ),
+            OpaqueFunction(function=_node),
+        ]
+    )
+
+
+def _node(context: LaunchContext) -> list[Node]:
+    values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    # An empty model must not hide the one of the params_file.
+    model = {'model': values['model']} if values['model'] else {}
+    return [
+        Node(
+            package='mono_metric_depth',
+            executable='depth_node',
+            namespace=values['namespace'],
+            output='screen',
+            parameters=[
+                LaunchConfiguration('params_file'),
+                {'use_sim_time': values['use_sim_time'].lower() == 'true', **model},
+            ],
+            remappings=[
+                ('image', values['image']),
+                ('camera_info', values['camera_info']),
+            ],
+            arguments=['--ros-args', '--log-level', values['log_level']],
+        )
+    ]

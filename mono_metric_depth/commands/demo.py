@@ -1,0 +1,226 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``demo``: play a generated drive and real images to the real node; leave pictures and a table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mono_metric_depth.commands import configuration_file, fail
+from mono_metric_depth.frame import Frame
+
+_REAL_CAMERAS = ('CAMERA_01', 'CAMERA_05', 'CAMERA_06')
+_SEED = 2001
+_FRAMES = 60
+_SIZE = (1280, 640)
+_NODE_START = 60.0
+_TRUTH_RANGE = (0.5, 80.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one play showed.
+
+    Attributes:
+        name: What was played.
+        sent, received: Images in, depth images out.
+        latencies: From publishing the image to receiving its points (s).
+        abs_rel, delta1: Mean over images, metric as published.
+        oracle_abs_rel: The same if the ground truth's own median ratio were the scale.
+    """
+
+    name: str
+    sent: int
+    received: int
+    latencies: list[float]
+    abs_rel: float
+    delta1: float
+    oracle_abs_rel: float
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__)
+    parser.add_argument('--output', type=Path, default=Path('demo'), help='replaced if it exists')
+    parser.add_argument('--real', type=Path, help='a DGP scene_dataset json of real images')
+    parser.add_argument('--model', type=Path, help='the shipped model if left out')
+    parser.add_argument('--rate', type=float, default=8.0, help='images per second')
+    options = parser.parse_args(arguments)
+    try:
+        import rclpy
+        import torch
+
+        from mono_metric_depth.evaluation import pictures
+    except ImportError as err:
+        fail(f"the demo needs {err.name}: pip install 'mono_metric_depth[ros,train,demo]'")
+    del rclpy, torch, pictures
+    output: Path = options.output
+    if output.exists() and not (output / 'table.md').exists() and any(output.iterdir()):
+        fail(f'{output} is not a demo folder: choose another --output')
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    # A domain of our own, so that no robot nearby takes part. Set before ROS starts.
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(configuration_file('fastdds.xml'))
+    rows = [_play('generated drive', _generated(), output / 'drive', options)]
+    if options.real is not None and options.real.is_file():
+        rows.append(_play('real images', _real(options.real), output / 'real', options))
+    elif options.real is not None:
+        print(f'{options.real} is not there: real images are left out')
+    table = _table(rows, options.model)
+    (output / 'table.md').write_text(table)
+    print(table)
+    print(f'pictures, bags and this table are in {output.resolve()}')
+
+
+def _generated() -> Iterable[Frame]:
+    from mono_metric_depth.worlds import DOMAINS, Drive
+
+    # The target's kind of world: no depth of it was ever trained on.
+    camera = DOMAINS['suburb'].camera.resized(*_SIZE)
+    drive = Drive('suburb', _SEED, _FRAMES, camera=camera)
+    return tqdm(drive, desc='rendering a drive', unit='frame')
+
+
+def _real(path: Path) -> Iterable[Frame]:
+    from mono_metric_depth.datasets.dgp import DgpSequence
+
+    stamp = 0
+    for name in _REAL_CAMERAS:
+        for frame in DgpSequence(path, name):
+            yield replace(frame, stamp=stamp)
+            stamp += 10**9
+
+
+def _play(name: str, frames: Iterable[Frame], folder: Path, options: Any) -> Row:
+    """Write the bag, play it to a node of its own, record, draw and compare."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from mono_metric_depth.datasets.bag import IMAGE_TOPIC, INFO_TOPIC, new_bag, write_drive
+    from mono_metric_depth.evaluation.bag_depth import (
+        DEPTH_INFO_TOPIC,
+        DEPTH_TOPIC,
+        POINTS_TOPIC,
+    )
+    from mono_metric_depth.nodes.bag_exchange import BagExchange
+
+    bag, recorded = folder.with_name(f'{folder.name}_bag'), folder.with_name(f'{folder.name}_depth')
+    write_drive(bag, frames)
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']
+    command += ['-r', f'image:={IMAGE_TOPIC}', '-r', f'camera_info:={INFO_TOPIC}']
+    if options.model is not None:
+        command += ['-p', f'model:={options.model}']
+    node = subprocess.Popen(command)
+    rclpy.init()
+    try:
+        image = 'sensor_msgs/msg/Image'
+        info = 'sensor_msgs/msg/CameraInfo'
+        outputs = {
+            DEPTH_TOPIC: image,
+            DEPTH_INFO_TOPIC: info,
+            POINTS_TOPIC: 'sensor_msgs/msg/PointCloud2',
+        }
+        with new_bag(recorded) as writer:
+            exchange = BagExchange(outputs, writer)
+            executor = SingleThreadedExecutor()
+            executor.add_node(exchange)
+            import threading
+
+            thread = threading.Thread(target=executor.spin, daemon=True)
+            thread.start()
+            try:
+                exchange.connect(
+                    {INFO_TOPIC: info, IMAGE_TOPIC: image},
+                    _NODE_START,
+                    lambda: node.poll() is None,
+                )
+                with tqdm(desc=f'playing {name}', unit='frame') as bar:
+                    exchange.play(bag, IMAGE_TOPIC, options.rate, bar.update)
+            finally:
+                executor.shutdown()
+                thread.join(timeout=5)
+                exchange.destroy_node()
+    except TimeoutError as err:
+        fail(str(err))
+    finally:
+        rclpy.try_shutdown()
+        node.send_signal(signal.SIGINT)
+        try:
+            node.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            node.kill()
+    received = exchange.received[POINTS_TOPIC]
+    latencies = [moment - exchange.sent[stamp] for stamp, moment in received.items()]
+    errors = _compare(name, bag, recorded, folder.with_suffix('.png'))
+    return Row(name, len(exchange.sent), len(received), latencies, *errors)
+
+
+def _compare(name: str, bag: Path, recorded: Path, picture: Path) -> tuple[float, float, float]:
+    """Draw some frames; AbsRel, delta1 and oracle AbsRel over all."""
+    from mono_metric_depth.evaluation.bag_depth import pairs_at_truth, published_frames
+    from mono_metric_depth.evaluation.pictures import draw_frames
+    from mono_metric_depth.metrics import depth_metrics, mean_metrics
+
+    frames, metrics, oracle = [], [], []
+    for frame in published_frames(bag, recorded):
+        published, true = pairs_at_truth(frame, *_TRUTH_RANGE)
+        if len(true):
+            metrics.append(depth_metrics(published, true))
+            oracle.append(depth_metrics(published * np.median(true / published), true))
+        frames.append((frame, metrics[-1].abs_rel if len(true) else float('nan')))
+    if not frames:
+        fail(f'{name}: the node answered no frame; see its output above')
+    chosen = [frames[index] for index in np.linspace(0, len(frames) - 1, 3).round().astype(int)]
+    captions = [
+        f'{name}, {frame.camera.width}x{frame.camera.height}, '
+        f'{np.degrees(frame.camera.horizontal_fov):.0f} degrees, AbsRel {error:.3f}'
+        for frame, error in chosen
+    ]
+    draw_frames([frame for frame, _ in chosen], captions, picture)
+    if not metrics:
+        return float('nan'), float('nan'), float('nan')
+    mean = mean_metrics(metrics)
+    return mean.abs_rel, mean.delta1, mean_metrics(oracle).abs_rel
+
+
+def _table(rows: list[Row], model: Path | None) -> str:
+    from mono_metric_depth.estimator import DEFAULT_MODEL
+    from mono_metric_depth.model_card import read_card
+
+    card = read_card(model or DEFAULT_MODEL)
+    lines = [
+        f'Model {card.name}; scale {card.scale.value:.4f} '
+        f'[{card.scale.low:.4f}, {card.scale.high:.4f}]; ground truth '
+        f'{_TRUTH_RANGE[0]:g} .. {_TRUTH_RANGE[1]:g} m; latency from publishing the image to '
+        'receiving its cloud.',
+        '',
+        '| played | AbsRel | delta1 | AbsRel, oracle per image | in | out | dropped | '
+        'latency p50 | p99 |',
+        '|---|---|---|---|---|---|---|---|---|',
+    ]
+    for row in rows:
+        p50, p99 = (1e3 * np.percentile(row.latencies, q) for q in (50, 99))
+        lines.append(
+            f'| {row.name} | {row.abs_rel:.3f} | {row.delta1:.3f} | {row.oracle_abs_rel:.3f} | '
+            f'{row.sent} | {row.received} | {row.sent - row.received} | {p50:.0f} ms | '
+            f'{p99:.0f} ms |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()

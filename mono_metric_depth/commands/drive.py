@@ -1,0 +1,57 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``drive``: render a drive through a procedural world, as a ROS 2 bag or a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mono_metric_depth.commands import fail
+from mono_metric_depth.datasets import DatasetError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Render a drive."""
+    parser = argparse.ArgumentParser(prog='drive', description=__doc__)
+    parser.add_argument('--domain', default='town', help='which kind of world')
+    parser.add_argument('--seed', type=int, default=0, help='which of its worlds')
+    parser.add_argument('--frames', type=int, default=60)
+    parser.add_argument('--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help='px')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
+    parser.add_argument('--bag', type=Path, help='write an MCAP bag to this new folder')
+    parser.add_argument('--folder', type=Path, help='write a training sequence to this new folder')
+    options = parser.parse_args(arguments)
+    if (options.bag is None) == (options.folder is None):
+        fail('give one of --bag and --folder: where to write')
+    try:
+        from mono_metric_depth.worlds import DOMAINS, Drive, WorldError
+    except ImportError as err:
+        fail(f"worlds need {err.name}: pip install 'mono_metric_depth[train]'")
+    try:
+        camera = None
+        if options.size:
+            if options.domain not in DOMAINS:
+                fail(f'there is no domain {options.domain!r}; known are {", ".join(DOMAINS)}')
+            camera = DOMAINS[options.domain].camera.resized(*options.size)
+        drive = Drive(
+            options.domain, options.seed, options.frames, camera=camera, device=options.device
+        )
+        frames = tqdm(drive, desc=drive.name, unit='frame')
+        if options.bag is not None:
+            from mono_metric_depth.datasets.bag import write_drive
+
+            count = write_drive(options.bag, frames)
+        else:
+            from mono_metric_depth.datasets.sequence_folder import write_sequence
+
+            count = write_sequence(options.folder, frames)
+    except (WorldError, DatasetError, ValueError) as err:
+        fail(str(err))
+    print(f'wrote {count} frames to {options.bag or options.folder}')
+
+
+if __name__ == '__main__':
+    main()

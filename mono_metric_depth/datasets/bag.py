@@ -1,0 +1,236 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""ROS 2 bags, written and read without ROS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.frame import Frame
+
+IMAGE_TOPIC = '/camera/image_raw'
+INFO_TOPIC = '/camera/camera_info'
+TRUTH_TOPIC = '/camera/depth_truth'
+_OPTICAL_FRAME = 'camera_optical_frame'
+_BASE_FRAME = 'base_link'
+_LAST_SECOND = 2**31 - 1
+
+_STORE = get_typestore(Stores.ROS2_JAZZY)
+_MESSAGE = _STORE.types
+
+
+@contextmanager
+def new_bag(path: Path) -> Iterator[RawBagWriter]:
+    """A new MCAP bag; it appears whole when the block ends, and not at all if it fails.
+
+    Args:
+        path: The bag's folder; must not exist.
+
+    Yields:
+        The writer.
+
+    Raises:
+        DatasetError: If the folder exists.
+    """
+    if path.exists():
+        msg = f'{path} exists already; choose another folder or remove it'
+        raise DatasetError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    _remove_bag(part)
+    writer = Writer(part, version=9, storage_plugin=StoragePlugin.MCAP)
+    try:
+        with writer:
+            yield RawBagWriter(writer)
+        # The metadata names the storage file, which is named after the folder.
+        metadata = part / 'metadata.yaml'
+        metadata.write_text(metadata.read_text().replace(f'{part.name}.mcap', f'{path.name}.mcap'))
+        (part / f'{part.name}.mcap').rename(part / f'{path.name}.mcap')
+        part.rename(path)
+    except BaseException:
+        _remove_bag(part)
+        raise
+
+
+def _remove_bag(path: Path) -> None:
+    if path.is_dir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+
+
+class RawBagWriter:
+    """Writes serialised messages."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._connections: dict[str, Any] = {}
+
+    def write(self, topic: str, kind: str, stamp: int, message: Any) -> None:
+        """Write one message.
+
+        Args:
+            topic: Its topic.
+            kind: Its type, e.g. ``sensor_msgs/msg/Image``.
+            stamp: When it was received (ns).
+            message: CDR bytes, or a message of the rosbags type store.
+        """
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=_STORE)
+        data = message
+        if not isinstance(message, bytes | bytearray | memoryview):
+            data = _STORE.serialize_cdr(message, kind)
+        self._writer.write(self._connections[topic], stamp, data)
+
+
+def write_drive(path: Path, frames: Iterable[Frame]) -> int:
+    """Write a drive as a bag: image, camera_info, true depth where known, tf_static.
+
+    Args:
+        path: The bag's folder; must not exist.
+        frames: The frames, in order of time. The optical frame is ``camera_optical_frame``; where
+            the mount is known, ``base_link`` lies on the road below it.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        DatasetError: If the folder exists, there is no frame, or a stamp is not a ROS time.
+    """
+    count = 0
+    with new_bag(path) as bag:
+        for frame in frames:
+            if not 0 <= frame.stamp // 10**9 <= _LAST_SECOND:
+                msg = f'stamp {frame.stamp} ns is no ROS time (0..{_LAST_SECOND} s)'
+                raise DatasetError(msg)
+            header = _header(frame.stamp)
+            if not count and frame.mount is not None:
+                kind = 'tf2_msgs/msg/TFMessage'
+                bag.write('/tf_static', kind, frame.stamp, _static_transform(header, frame.mount))
+            info = _camera_info(header, frame.camera)
+            bag.write(INFO_TOPIC, 'sensor_msgs/msg/CameraInfo', frame.stamp, info)
+            kind = 'sensor_msgs/msg/Image'
+            bag.write(IMAGE_TOPIC, kind, frame.stamp, _image(header, 'rgb8', frame.image))
+            if frame.depth is not None:
+                depth = _image(header, '32FC1', frame.depth)
+                bag.write(TRUTH_TOPIC, kind, frame.stamp, depth)
+            count += 1
+        if not count:
+            msg = 'a drive needs at least one frame'
+            raise DatasetError(msg)
+    return count
+
+
+def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[tuple[str, int, Any]]:
+    """Messages of a bag, in order of time.
+
+    Args:
+        path: The bag's folder, or a single MCAP or sqlite3 file.
+        topics: Only these; all if left out.
+
+    Yields:
+        Topic, time of receipt (ns), message.
+
+    Raises:
+        DatasetError: If the bag cannot be read, or lacks a topic.
+    """
+    for topic, stamp, kind, data in read_raw_messages(path, topics):
+        yield topic, stamp, _STORE.deserialize_cdr(data, kind)
+
+
+def read_raw_messages(
+    path: Path, topics: Iterable[str] | None = None
+) -> Iterator[tuple[str, int, str, bytes]]:
+    """Like :func:`read_messages`, but not deserialised: topic, time, type, CDR bytes."""
+    try:
+        with AnyReader([path], default_typestore=_STORE) as reader:
+            known = {connection.topic for connection in reader.connections}
+            missing = sorted(set(topics or ()) - known)
+            if missing:
+                msg = f'{path}: no topic {missing[0]}; there are {", ".join(sorted(known))}'
+                raise DatasetError(msg)
+            wanted = [c for c in reader.connections if topics is None or c.topic in set(topics)]
+            for connection, stamp, data in reader.messages(wanted):
+                yield connection.topic, stamp, connection.msgtype, data
+    except (AnyReaderError, OSError) as err:
+        msg = f'{path}: cannot read the bag: {err}'
+        raise DatasetError(msg) from err
+
+
+def _header(stamp: int) -> Any:
+    time = _MESSAGE['builtin_interfaces/msg/Time'](sec=stamp // 10**9, nanosec=stamp % 10**9)
+    return _MESSAGE['std_msgs/msg/Header'](stamp=time, frame_id=_OPTICAL_FRAME)
+
+
+def _image(header: Any, encoding: str, pixels: np.ndarray) -> Any:
+    data = np.ascontiguousarray(pixels)
+    return _MESSAGE['sensor_msgs/msg/Image'](
+        header=header,
+        height=data.shape[0],
+        width=data.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=data.strides[0],
+        data=data.reshape(-1).view(np.uint8),
+    )
+
+
+def _camera_info(header: Any, camera: Camera) -> Any:
+    projection = np.zeros((3, 4))
+    projection[:, :3] = np.reshape(camera.K, (3, 3))
+    roi = _MESSAGE['sensor_msgs/msg/RegionOfInterest']
+    return _MESSAGE['sensor_msgs/msg/CameraInfo'](
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=np.array(camera.distortion or (0.0,) * 5),
+        k=np.array(camera.K),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=roi(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+    )
+
+
+def _static_transform(header: Any, mount: Mount) -> Any:
+    """base_link, on the road below the camera and looking along it, to the optical frame."""
+    optical_from_body = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    w, x, y, z = _quaternion(optical_from_body.T @ mount.rotation())
+    transform = _MESSAGE['geometry_msgs/msg/Transform'](
+        translation=_MESSAGE['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=mount.height or 0.0),
+        rotation=_MESSAGE['geometry_msgs/msg/Quaternion'](x=x, y=y, z=z, w=w),
+    )
+    base = _MESSAGE['std_msgs/msg/Header'](stamp=header.stamp, frame_id=_BASE_FRAME)
+    stamped = _MESSAGE['geometry_msgs/msg/TransformStamped'](
+        header=base, child_frame_id=_OPTICAL_FRAME, transform=transform
+    )
+    return _MESSAGE['tf2_msgs/msg/TFMessage'](transforms=[stamped])
+
+
+def _quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """w, x, y, z of a rotation matrix: the eigenvector of Bar-Itzhack (2000), stable everywhere."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
+    matrix = np.array(
+        [
+            [xx - yy - zz, 0, 0, 0],
+            [yx + xy, yy - xx - zz, 0, 0],
+            [zx + xz, zy + yz, zz - xx - yy, 0],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    x, y, z, w = np.linalg.eigh(matrix / 3)[1][:, -1]
+    sign = math.copysign(1.0, w)
+    return float(sign * w), float(sign * x), float(sign * y), float(sign * z)

@@ -1,0 +1,137 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A drive as a folder: PNG images and depth beside one JSON file.
+
+``image/000000.png`` is RGB; ``depth/000000.png`` is uint16, metres x 256 as KITTI stores it, 0
+where nothing is known, 65535 for sky or beyond 255 m; ``sequence.json`` holds the camera once and
+stamp, pose and mount of each frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mono_metric_depth.camera import Camera, CameraError, Mount
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.frame import Frame
+
+_DEPTH_UNIT = 256.0
+_SKY = 65535
+_VERSION = 1
+
+
+def write_sequence(folder: Path, frames: Iterable[Frame]) -> int:
+    """Write a drive; it appears whole or not at all.
+
+    Args:
+        folder: Where to; must not exist.
+        frames: Frames of one camera.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        DatasetError: If the folder exists, there is no frame, or the camera changes.
+    """
+    if folder.exists():
+        msg = f'{folder} exists already; choose another folder or remove it'
+        raise DatasetError(msg)
+    part = folder.with_name(f'.{folder.name}.part')
+    for name in ('image', 'depth'):
+        (part / name).mkdir(parents=True, exist_ok=True)
+    camera = None
+    entries = []
+    for index, frame in enumerate(frames):
+        if camera not in (None, frame.camera):
+            msg = f'frame {index} has another camera than the frames before it'
+            raise DatasetError(msg)
+        camera = frame.camera
+        name = f'{index:06d}.png'
+        cv2.imwrite(str(part / 'image' / name), frame.image[..., ::-1])
+        if frame.depth is not None:
+            cv2.imwrite(str(part / 'depth' / name), _stored(frame.depth))
+        entries.append(
+            {
+                'stamp': frame.stamp,
+                'pose': None if frame.pose is None else frame.pose.tolist(),
+                'mount': None if frame.mount is None else dataclasses.asdict(frame.mount),
+            }
+        )
+    if camera is None:
+        msg = 'a drive needs at least one frame'
+        raise DatasetError(msg)
+    document = {'version': _VERSION, 'camera': dataclasses.asdict(camera), 'frames': entries}
+    (part / 'sequence.json').write_text(json.dumps(document, indent=1))
+    part.rename(folder)
+    return len(entries)
+
+
+class SequenceFolder:
+    """A drive that :func:`write_sequence` wrote.
+
+    Raises:
+        DatasetError: If ``sequence.json`` is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = str(folder)
+        path = folder / 'sequence.json'
+        try:
+            document = json.loads(path.read_text())
+            if document['version'] != _VERSION:
+                msg = f'{path}: version {document["version"]}, this package reads {_VERSION}'
+                raise DatasetError(msg)
+            values = document['camera']
+            self.camera = Camera(**{**values, 'distortion': tuple(values['distortion'])})
+            self._frames = [
+                (
+                    int(entry['stamp']),
+                    None if entry['pose'] is None else np.array(entry['pose'], float).reshape(4, 4),
+                    None if entry['mount'] is None else Mount(**entry['mount']),
+                )
+                for entry in document['frames']
+            ]
+        except (OSError, KeyError, TypeError, ValueError, CameraError) as err:
+            if isinstance(err, DatasetError):
+                raise
+            msg = f'{path}: cannot read the drive: {type(err).__name__}: {err}'
+            raise DatasetError(msg) from err
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int, /) -> Frame:
+        stamp, pose, mount = self._frames[index]
+        name = f'{index % len(self):06d}.png'
+        path = self.folder / 'image' / name
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None or image.shape[:2] != (self.camera.height, self.camera.width):
+            msg = f'{path}: missing, damaged or of another size than the camera'
+            raise DatasetError(msg)
+        depth = None
+        path = self.folder / 'depth' / name
+        if path.is_file():
+            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if stored is None or stored.dtype != np.uint16:
+                msg = f'{path}: damaged, or not a 16-bit depth image'
+                raise DatasetError(msg)
+            depth = (stored / np.float32(_DEPTH_UNIT)).astype(np.float32)
+            depth[stored == 0] = np.nan
+            depth[stored == _SKY] = np.inf
+        rgb = np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
+        return Frame(stamp, rgb, self.camera, depth, pose, mount)
+
+
+def _stored(depth: np.ndarray) -> np.ndarray:
+    scaled = np.nan_to_num(depth, nan=0.0, posinf=_SKY) * _DEPTH_UNIT
+    return np.asarray(np.rint(scaled).clip(0, _SKY), np.uint16)
