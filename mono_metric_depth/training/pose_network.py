@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 _WIDTHS = (16, 32, 64, 96, 128, 128)
 _ROTATION_UNIT = 0.01
-_TRANSLATION_UNIT = 0.1
+_TRANSLATION_UNIT = 0.5
 
 
 class PoseNetwork(nn.Module):

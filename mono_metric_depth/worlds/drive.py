@@ -8,6 +8,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from mono_metric_depth.worlds.scene import scene_of
 #: How far ahead of the camera the world is filled (m).
 _VIEW = 170.0
 _ROAD_FROM_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+#: Drives with the same camera share its rays.
+_sensor = lru_cache(maxsize=8)(Sensor)
 
 
 class WorldError(ValueError):
@@ -93,7 +97,7 @@ class Drive:
         self._poses = _poses(self.domain, road, travelled, seconds, rng)
         scene = scene_of(self.domain, road, rng, 1.1 * speed)
         self._world = World(self.domain, road, scene, rng, length, torch.device(device))
-        self._sensor = Sensor(self.camera, supersample, torch.device(device))
+        self._sensor = _sensor(self.camera, supersample, torch.device(device))
         self._noise_seed = int(rng.integers(2**31))
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ def car(palette: Palette, rng: np.random.Generator) -> Rows:
     rows.append(_wheels(length, width, radius))
     for y in (-1, 1):
         mirror = (front * 0.82, y * (width + 0.1), belt + 0.06)
-        rows.append(solid(mirror, (0.07, 0.1, 0.07), Material.PLAIN, paint))
+        rows.append(solid(mirror, (0.05, 0.09, 0.06), Material.PLAIN, paint * 0.8))
     return np.concatenate(rows)
 
 

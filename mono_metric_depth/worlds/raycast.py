@@ -30,6 +30,7 @@ from mono_metric_depth.worlds.solids import (
 FAR = 1e9
 _NEAR = 0.05
 _MISS = 1e30
+_PARALLEL, _STEEP = 1e-12, 1e38
 #: Boxes that come nearer than this (m) are tested first: they hide much of the rest.
 _FIRST = 14.0
 
@@ -152,10 +153,12 @@ def _box_distance(rows: Tensor, origin: Vector, direction: Vector) -> Tensor:
     planes += [(1 - oz, dz), (1 + oz, -dz)]
     enter = leave = None
     for room, closing in planes:
+        # A ray along a plane is within or without for good: it leaves at once or never.
+        closing = closing + _PARALLEL
         t = room / closing
         # Without torch.where, which is slow on CPUs: push what does not count out of the way.
-        entered = t - (closing * _MISS).clamp_(0, FAR)
-        left = t.sub_((closing * _MISS).clamp_(-FAR, 0))
+        entered = t - (closing * _STEEP).clamp_(0, _MISS)
+        left = t.sub_((closing * _STEEP).clamp_(-_MISS, 0))
         enter = entered if enter is None else torch.maximum(enter, entered, out=enter)
         leave = left if leave is None else torch.minimum(leave, left, out=leave)
     assert enter is not None

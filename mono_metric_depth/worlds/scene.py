@@ -185,7 +185,7 @@ def _furniture(
             continue
         yield _beside(objects.sign(rng), road, x, side * kerb, 0.0 if side < 0 else math.pi)
     for x in _steps(road, rng, (12, 40)):
-        grey = np.full(3, rng.uniform(0.2, 0.5)) * rng.uniform(0.8, 1.2, 3)
+        grey = np.full(3, rng.uniform(0.2, 0.5)) * rng.uniform(0.92, 1.08, 3)
         size = (rng.uniform(0.2, 0.35), rng.uniform(0.2, 0.35), rng.uniform(0.4, 0.65))
         row = solid((0, 0, size[2]), size, Material.PLAIN, grey, seed=rng.random())
         yield _beside(row, road, x, side * (road.plot - 0.5))

@@ -1,0 +1,324 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses, mixed batches, trainer and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from scipy.spatial.transform import Rotation
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.commands import train
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.image import Image
+from mono_metric_depth.model_card import read_card
+from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
+from mono_metric_depth.training.depth_network import MAX_DEPTH, MIN_DEPTH, DepthNetwork
+from mono_metric_depth.training.losses import (
+    log_depth_loss,
+    photometric_error,
+    smoothness_loss,
+    view_reconstruction_loss,
+    warp,
+)
+from mono_metric_depth.training.mixed_batches import MixedBatches
+from mono_metric_depth.training.pose_network import PoseNetwork, transform
+from mono_metric_depth.training.recipe import RecipeError, load_recipe
+from mono_metric_depth.training.trainer import Trainer, TrainingError
+from mono_metric_depth.worlds import Drive
+
+CANONICAL = Camera(128, 64, 100.0, 100.0, 63.5, 27.0)
+SMALL = {
+    'name': 'small',
+    'source': ['world:town:0x5'],
+    'target': ['world:suburb:0x5'],
+    'source_validation': ['world:town:900-901x4'],
+    'target_test': ['world:suburb:900x4'],
+    'canonical_camera': {'width': 64, 'height': 32, 'fx': 50, 'fy': 50, 'cx': 31.5, 'cy': 13},
+    'source_batch': 2,
+    'target_batch': 1,
+    'steps': 4,
+}
+
+
+@pytest.fixture(scope='module')
+def drive() -> Drive:
+    return Drive('suburb', 7, 6, camera=CANONICAL)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / 'small.yaml'
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+def tensors(drive: Drive, index: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    frame = drive[index]
+    image = torch.from_numpy(frame.image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    assert frame.depth is not None
+    assert frame.pose is not None
+    return image, torch.from_numpy(frame.depth)[None, None].clamp(max=200.0), frame.pose
+
+
+def motion(drive: Drive, current: int, neighbour: int) -> torch.Tensor:
+    poses = [tensors(drive, index)[2] for index in (current, neighbour)]
+    return torch.from_numpy(np.linalg.inv(poses[1]) @ poses[0]).float()[None]
+
+
+INTRINSICS = torch.tensor([[CANONICAL.fx, CANONICAL.fy, CANONICAL.cx, CANONICAL.cy]])
+
+
+def test_true_depth_and_motion_reconstruct_the_view(drive: Drive) -> None:
+    image, depth, _ = tensors(drive, 2)
+    neighbour = tensors(drive, 3)[0]
+    view, inside = warp(neighbour, depth, motion(drive, 2, 3), INTRINSICS)
+    assert inside.float().mean() > 0.8
+    warped = photometric_error(view, image)[inside].mean()
+    identity = photometric_error(neighbour, image)[inside].mean()
+    assert warped < 0.6 * identity
+    # The classic mistake, the motion inverted, must be worse than not moving at all.
+    wrong, _ = warp(neighbour, depth, torch.linalg.inv(motion(drive, 2, 3)), INTRINSICS)
+    assert photometric_error(wrong, image)[inside].mean() > identity
+
+
+def test_the_loss_is_lowest_at_true_depth(drive: Drive) -> None:
+    image, depth, _ = tensors(drive, 2)
+    neighbours = [tensors(drive, index)[0] for index in (1, 3)]
+    motions = [motion(drive, 2, index) for index in (1, 3)]
+    seen = torch.ones_like(depth)
+
+    def loss(factor: float) -> float:
+        torch.manual_seed(0)
+        return float(
+            view_reconstruction_loss(
+                image, neighbours, seen, [seen, seen], depth * factor, motions, INTRINSICS
+            )
+        )
+
+    best = loss(1.0)
+    assert best < loss(0.75)
+    assert best < loss(1.35)
+
+
+def test_what_stands_still_in_the_image_does_not_count() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 32, 64)
+    seen = torch.ones(1, 1, 32, 64)
+    forward = transform(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    intrinsics = torch.tensor([[50.0, 50.0, 31.5, 15.5]])
+    loss = view_reconstruction_loss(
+        image, [image, image], seen, [seen, seen], seen * 5, [forward, forward], intrinsics
+    )
+    assert float(loss) == 0.0
+
+
+def test_unseen_pixels_do_not_count() -> None:
+    torch.manual_seed(0)
+    image, other = torch.rand(2, 1, 3, 32, 64)
+    none = torch.zeros(1, 1, 32, 64)
+    still = transform(torch.zeros(1, 3), torch.zeros(1, 3))
+    intrinsics = torch.tensor([[50.0, 50.0, 31.5, 15.5]])
+    for seen, other_seen in ((none, none + 1), (none + 1, none)):
+        loss = view_reconstruction_loss(
+            image, [other], seen, [other_seen], none + 5, [still], intrinsics
+        )
+        assert float(loss) == 0.0
+
+
+def test_transforms_agree_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([rng.normal(size=(20, 3)), rng.normal(size=(5, 3)) * 1e-9])
+    found = transform(torch.from_numpy(vectors), torch.zeros(25, 3, dtype=torch.float64))
+    expected = Rotation.from_rotvec(vectors).as_matrix()
+    np.testing.assert_allclose(found[:, :3, :3].numpy(), expected, atol=1e-9)
+
+
+def test_depth_loss_knows_sky_and_ignores_the_unknown() -> None:
+    true = torch.tensor([10.0, float('nan'), float('inf'), 10.0]).view(1, 1, 1, 4)
+    good = torch.tensor([10.0, 3.0, 95.0, 10.0]).view(1, 1, 1, 4)
+    assert float(log_depth_loss(good, true, 80.0)) == pytest.approx(0.0, abs=1e-6)
+    near_sky = good.clone().requires_grad_()
+    near_sky.data[..., 2] = 20.0
+    loss = log_depth_loss(near_sky, true, 80.0)
+    loss.backward()
+    assert float(loss) == pytest.approx(np.log(4.0) / 4, abs=1e-5)
+    # Beyond the furthest distance, a wrongly far pixel must still be pulled back.
+    far = torch.full((1, 1, 1, 4), 99.0, requires_grad=True)
+    log_depth_loss(far, true, 80.0).backward()
+    assert far.grad is not None
+    assert float(far.grad[..., 0]) > 0
+
+
+def test_smoothness_prefers_steps_at_edges() -> None:
+    step = torch.cat([torch.full((1, 1, 16, 16), 5.0), torch.full((1, 1, 16, 16), 10.0)], dim=3)
+    edge = torch.cat([torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)], dim=3)
+    assert smoothness_loss(step, edge) < smoothness_loss(step, torch.zeros(1, 3, 16, 32))
+    assert float(smoothness_loss(torch.full((1, 1, 16, 32), 7.0), edge)) == 0.0
+
+
+def drives(name: str, depth: float, count: int = 2) -> list[AlignedDrive]:
+    rng = np.random.default_rng(1)
+    size = (5, CANONICAL.height, CANONICAL.width)
+    return [
+        AlignedDrive(
+            f'{name}-{number}',
+            rng.integers(0, 255, (*size, 3), dtype=np.uint8),
+            np.full(size, depth, np.float16),
+            np.ones(size[1:], bool),
+            1.5,
+        )
+        for number in range(count)
+    ]
+
+
+def test_batches_mix_both_domains_and_never_show_target_depth() -> None:
+    batches = MixedBatches(drives('source', 10), drives('target', 20), CANONICAL, 3, 2, seed=4)
+    batch, again, other = batches.batch(7), batches.batch(7), batches.batch(8)
+    assert [name.split('-')[0] for name in batch.names] == ['source'] * 3 + ['target'] * 2
+    assert (batch.depth[:3] == 10).all()
+    assert batch.depth[3:].isnan().all()
+    assert torch.equal(batch.jittered, again.jittered)
+    assert not torch.equal(batch.frames, other.frames)
+
+
+def test_a_mirrored_image_has_a_mirrored_principal_point() -> None:
+    ramp = drives('ramp', 10, count=1)
+    ramp[0].images[:] = np.arange(CANONICAL.width, dtype=np.uint8)[None, None, :, None]
+    batches = MixedBatches(ramp, ramp, Camera(128, 64, 100, 100, 50.0, 27), 8, 8, seed=0)
+    batch = batches.batch(0)
+    mirrored = batch.frames[0, :, 0, 0, 0] > batch.frames[0, :, 0, 0, -1]
+    assert mirrored.any()
+    assert not mirrored.all()
+    expected = torch.where(mirrored, 127.0 - 50.0, 50.0)
+    assert torch.equal(batch.intrinsics[:, 2], expected)
+
+
+def test_a_drive_is_aligned_with_its_depth(drive: Drive) -> None:
+    canonical = Camera(64, 32, 60.0, 60.0, 31.5, 13.0)
+    aligned = align_drive(drive, canonical, levelled=False, with_depth=True)
+    assert aligned.images.shape == (6, 32, 64, 3)
+    assert aligned.seen.all()
+    assert np.isfinite(aligned.depth[:, -1]).all()
+    # A flat road at a level camera: depth of the lowest row is height * fy / (v - cy).
+    level = align_drive(drive, canonical, levelled=True, with_depth=True)
+    expected = level.camera_height * 60 / (31 - 13)
+    assert np.median(level.depth[:, -1]) == pytest.approx(expected, rel=0.08)
+
+
+def test_networks_start_sane_and_small() -> None:
+    torch.manual_seed(0)
+    network, pose = DepthNetwork(scales=3).eval(), PoseNetwork().eval()
+    image = torch.randn(2, 3, 64, 128)
+    depths = network(image)
+    assert [tuple(depth.shape[2:]) for depth in depths] == [(64, 128), (32, 64), (16, 32)]
+    for depth in depths:
+        assert (depth > MIN_DEPTH).all()
+        assert (depth < MAX_DEPTH).all()
+        assert 3 < float(depth.median()) < 8
+    assert float(pose(image, image)[:, :3, 3].detach().abs().max()) < 0.3
+    assert 1.5e6 < sum(p.numel() for p in DepthNetwork().parameters()) < 4e6
+
+
+def test_one_command_trains_stops_resumes_and_exports(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(recipe_file)
+    whole = Trainer(recipe, tmp_path / 'whole')
+    assert whole.train()
+
+    asked = iter([False, True])
+    stopped = Trainer(recipe, tmp_path / 'parts', stopped=lambda: next(asked))
+    assert not stopped.train()
+    assert stopped.step == 2
+    resumed = Trainer(recipe, tmp_path / 'parts')
+    assert resumed.step == 2
+    assert resumed.train()
+    for name, value in whole.depth_network.state_dict().items():
+        torch.testing.assert_close(
+            value, resumed.depth_network.state_dict()[name], rtol=1e-3, atol=1e-5
+        )
+
+    output = tmp_path / 'model.onnx'
+    arguments = ['--config', str(recipe_file), '--folder', str(tmp_path / 'parts')]
+    # Four steps leave a network whose depth may run against true depth.
+    network = resumed.depth_network
+    with torch.no_grad():
+        network.heads[0].weight.zero_()
+    with pytest.raises(SystemExit):
+        train.main([*arguments, '--steps', '5'])
+    assert 'another configuration' in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_trained_network_becomes_one_file_with_its_scale(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    changes = {'steps': 60, 'learning_rate': 3e-3, 'source_depth_weight': 1.0}
+    recipe = load_recipe(recipe_file, **changes)
+    trainer = Trainer(recipe, tmp_path / 'run')
+    assert trainer.train()
+    path = tmp_path / 'model.onnx'
+    train.export(trainer, path)
+    onnx.checker.check_model(onnx.load(path))
+    card = read_card(path)
+    assert card.canonical_camera == recipe.canonical_camera
+    assert card.scale.images > 2
+    assert card.camera_height is not None
+    assert 1.2 < card.camera_height < 1.8
+    assert card.provenance['target_test']['abs_rel'] > 0
+    assert [file.name for file in tmp_path.glob('*.part')] == []
+    # Through the estimator the same depth comes out as from torch, times the scale.
+    frame = trainer.drives('source_validation', with_depth=True)[0]
+    estimate = DepthEstimator.load(path, threads=1).estimate(
+        Image(frame.images[0], 'rgb'), recipe.canonical_camera
+    )
+    seen = frame.seen & estimate.alignment.seen
+    expected = trainer.predict(frame, 0) * card.scale.value
+    # The estimator sees no mask, as its camera is the canonical one: compare where all was seen.
+    if frame.seen.all():
+        np.testing.assert_allclose(1 / estimate.inverse_depth[seen], expected[seen], rtol=2e-3)
+
+
+def test_a_loss_that_is_not_finite_names_its_batch(recipe_file: Path, tmp_path: Path) -> None:
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
+    with torch.no_grad():
+        trainer.depth_network.heads[0].bias.fill_(float('nan'))
+    with pytest.raises(TrainingError, match=r'nan at step 0.*world:town:0x5 frame'):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'stepz': 3}, "unknown entry 'stepz'"),
+        ({'steps': 0}, 'steps must be at least 1'),
+        ({'steps': 'many'}, 'steps must be of type int'),
+        ({'learning_rate': float('nan')}, 'learning_rate must be'),
+        ({'source': []}, 'source names no drive'),
+        ({'source': ['world:town:9-3']}, 'seeds 9-3'),
+        ({'canonical_camera': {'width': 60}}, 'canonical_camera needs exactly'),
+        (
+            {'canonical_camera': dict(SMALL['canonical_camera'], width=60)},  # type: ignore[call-overload]
+            'multiples of 32',
+        ),
+        ({'depth_range': [5, 1]}, 'nearest < furthest'),
+    ],
+)
+def test_a_wrong_configuration_is_named_before_any_work(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / 'wrong.yaml'
+    path.write_text(yaml.safe_dump({**SMALL, **change}))
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    load_recipe(Path(__file__).parents[1] / 'config' / 'train.yaml')
