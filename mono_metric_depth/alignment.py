@@ -11,6 +11,7 @@ is taken out in the same resampling.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal
 
@@ -24,8 +25,12 @@ Resolution = Literal['input', 'network']
 
 #: Shrinking by more than this is treated as if it were this much.
 MAX_SHRINK = 16
-#: A canonical pixel weighs in if at least this share of it was seen.
-_SEEN = 0.999
+#: The smallest weight that OpenCV's interpolation gives a neighbour is 1/32 x 1/32.
+_ALL_SEEN = 1 - 0.5 / 32**2
+#: Pixels may lie outside of an image by this much (px): rounding.
+_TOLERANCE = 1e-6
+#: Maps are made in blocks of about so many pixels, to keep memory small.
+_BLOCK = 1 << 18
 
 
 class Alignment:
@@ -77,17 +82,11 @@ class Alignment:
             The canonical image; 0 where the camera did not see.
 
         Raises:
-            ValueError: If the image has another size than the camera.
+            ValueError: If the image has another size than the camera, or ``out`` does not fit.
         """
-        if pixels.shape[:2] != (self.camera.height, self.camera.width):
-            msg = (
-                f'image is {pixels.shape[1]}x{pixels.shape[0]} but its camera is '
-                f'{self.camera.width}x{self.camera.height}'
-            )
-            raise ValueError(msg)
+        _require_size('image', pixels, self.camera)
         shape = (self.canonical.height, self.canonical.width, *pixels.shape[2:])
-        if out is None:
-            out = np.empty(shape, pixels.dtype)
+        out = _output(out, shape, pixels.dtype)
         fine = out
         if self._shrink != (1, 1):
             fine_shape = (shape[0] * self._shrink[1], shape[1] * self._shrink[0], *shape[2:])
@@ -98,9 +97,7 @@ class Alignment:
             ):
                 self._fine = np.empty(fine_shape, pixels.dtype)
             fine = self._fine
-        cv2.remap(
-            pixels, *self._maps, cv2.INTER_LINEAR, dst=fine, borderMode=cv2.BORDER_REPLICATE
-        )
+        cv2.remap(pixels, *self._maps, cv2.INTER_LINEAR, dst=fine, borderMode=cv2.BORDER_REPLICATE)
         if fine is not out:
             cv2.resize(fine, shape[1::-1], dst=out, interpolation=cv2.INTER_AREA)
         out[self._unseen] = 0
@@ -114,17 +111,29 @@ class Alignment:
 
         Returns:
             (height, width) float32 z-depth along the canonical camera's axis; NaN if unseen.
+
+        Raises:
+            ValueError: If the depth has another size than the camera.
         """
+        _require_size('depth', depth, self.camera)
         rays = self._canonical_rays_in_camera(self.canonical.rays())
-        pixel = self.camera.project(rays)
-        inside = self._inside(pixel, self.camera)
-        columns, rows = np.rint(np.where(inside[..., None], pixel, 0)).astype(int).T
-        found = np.where(inside.T, depth[rows, columns], np.nan).T
+        pixel = np.where(self.seen[..., None], self.camera.project(rays), 0.0)
+        # The outer edge of the image belongs to its outermost pixel.
+        last = (self.camera.width - 1, self.camera.height - 1)
+        nearest = np.clip(np.rint(pixel).astype(int), 0, last)
+        found = np.where(self.seen, depth[nearest[..., 1], nearest[..., 0]], np.nan)
         # The point z_camera / rays.z * canonical ray has z = z_camera / rays.z.
         return (found / rays[..., 2]).astype(np.float32)
 
     def output_camera(self, resolution: Resolution) -> Camera:
-        """The camera whose pixels :meth:`restore` fills, in the *input's* optical frame."""
+        """The camera whose pixels :meth:`restore` fills, in the *input's* optical frame.
+
+        Raises:
+            ValueError: If the resolution is unknown.
+        """
+        if resolution not in {'input', 'network'}:
+            msg = f"resolution must be 'input' or 'network', got {resolution!r}"
+            raise ValueError(msg)
         return self.camera if resolution == 'input' else self.canonical
 
     def restore(
@@ -146,11 +155,16 @@ class Alignment:
 
         Returns:
             (h, w) float32 z-depth (m) along the input's optical axis; NaN where the network did
-            not see; +Inf where inverse depth is 0.
+            not see (nothing is extrapolated: the outer half pixel of the canonical image has no
+            neighbour to interpolate with); +Inf where inverse depth is 0.
+
+        Raises:
+            ValueError: If ``inverse_depth`` has another size than the canonical camera, or ``out``
+                does not fit.
         """
         camera = self.output_camera(resolution)
-        if out is None:
-            out = np.empty((camera.height, camera.width), np.float32)
+        _require_size('inverse depth', inverse_depth, self.canonical)
+        out = _output(out, (camera.height, camera.width), np.dtype(np.float32))
         if resolution == 'network' and self.rotation is None:
             source: NDArray[np.float32] = inverse_depth
             factor = self._network_factor
@@ -180,19 +194,23 @@ class Alignment:
     def _back_maps(self, camera: Camera) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
         """Where each pixel of a camera in the input's frame lies in the canonical image, and the
         factor z_camera / z_canonical of its ray; NaN where the network did not see."""
-        rays = camera.rays()
-        if self.rotation is not None:
-            rays = rays @ self.rotation.T
-        pixel = self.canonical.project(rays)
-        inside = self._inside(pixel, self.canonical)
-        pixel = _or_outside(pixel, inside)
+        pixel = np.empty((camera.height, camera.width, 2), np.float32)
+        factor = np.empty((camera.height, camera.width), np.float32)
+        for rows in _blocks(camera.height, camera.width):
+            rays = camera.rays(_grid(np.arange(camera.width), np.arange(camera.height)[rows]))
+            if self.rotation is not None:
+                rays = rays @ self.rotation.T
+            found = self.canonical.project(rays)
+            inside = _inside(found, self.canonical, 0.0)
+            pixel[rows] = _or_outside(found, inside)
+            with np.errstate(invalid='ignore', divide='ignore'):
+                factor[rows] = np.where(inside, 1.0 / rays[..., 2], np.nan)
         maps = _fixed_point(pixel)
         seen = cv2.remap(
             self.seen.astype(np.float32), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        with np.errstate(invalid='ignore', divide='ignore'):
-            factor = np.where(inside & (seen > _SEEN), 1.0 / rays[..., 2], np.nan)
-        return maps, factor.astype(np.float32)
+        factor[seen < _ALL_SEEN] = np.nan
+        return maps, factor
 
     def _canonical_rays_in_camera(self, rays: NDArray[np.float64]) -> NDArray[np.float64]:
         return rays if self.rotation is None else rays @ self.rotation
@@ -200,7 +218,7 @@ class Alignment:
     def _shrink_factors(self) -> tuple[int, int]:
         """Input pixels per canonical pixel, at most, over the image: (x, y), whole numbers."""
         pixel = self.camera.project(self._canonical_rays_in_camera(self.canonical.rays()))
-        pixel[~self._inside(pixel, self.camera)] = np.nan
+        pixel[~_inside(pixel, self.camera, 0.5)] = np.nan
         factors = []
         for axis in (1, 0):
             if pixel.shape[axis] < 2:
@@ -219,20 +237,53 @@ class Alignment:
         width, height = self.canonical.width, self.canonical.height
         u = (np.arange(width * kx) + 0.5) / kx - 0.5
         v = (np.arange(height * ky) + 0.5) / ky - 0.5
-        rays = self.canonical.rays(np.stack(np.meshgrid(u, v), axis=-1))
-        pixel = self.camera.project(self._canonical_rays_in_camera(rays))
-        inside = self._inside(pixel, self.camera)
+        pixel = np.empty((height * ky, width * kx, 2), np.float32)
+        inside = np.empty((height * ky, width * kx), np.bool_)
+        for rows in _blocks(*inside.shape):
+            rays = self.canonical.rays(_grid(u, v[rows]))
+            found = self.camera.project(self._canonical_rays_in_camera(rays))
+            inside[rows] = _inside(found, self.camera, 0.5)
+            pixel[rows] = _or_outside(found, inside[rows])
         seen: NDArray[np.bool_] = np.all(inside.reshape(height, ky, width, kx), axis=(1, 3))
-        pixel = _or_outside(pixel, inside)
         return pixel, seen
 
-    @staticmethod
-    def _inside(pixel: NDArray[np.float64], camera: Camera) -> NDArray[np.bool_]:
-        u, v = pixel[..., 0], pixel[..., 1]
-        edge = 0.5 + 1e-6
-        return (u >= -edge) & (u <= camera.width - 1 + edge) & (v >= -edge) & (
-            v <= camera.height - 1 + edge
-        )
+
+def _require_size(name: str, array: NDArray[Any], camera: Camera) -> None:
+    if array.shape[:2] != (camera.height, camera.width):
+        size = 'x'.join(map(str, array.shape[1::-1]))
+        msg = f'{name} is {size} but its camera is {camera.width}x{camera.height}'
+        raise ValueError(msg)
+
+
+def _output(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The array to write into; OpenCV would leave one that does not fit as it is."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        msg = f'out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}'
+        raise ValueError(msg)
+    return out
+
+
+def _blocks(height: int, width: int) -> Iterator[slice]:
+    """Rows of an image in blocks."""
+    step = max(1, _BLOCK // width)
+    return (slice(first, first + step) for first in range(0, height, step))
+
+
+def _grid(u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+    """(len(v), len(u), 2) pixel coordinates."""
+    return np.stack(np.meshgrid(u, v), axis=-1).astype(np.float64)
+
+
+def _inside(pixel: NDArray[np.float64], camera: Camera, margin: float) -> NDArray[np.bool_]:
+    """Whether pixels lie within the centres of an image's outermost pixels, and a margin (px)."""
+    u, v = pixel[..., 0], pixel[..., 1]
+    margin += _TOLERANCE
+    across = (u >= -margin) & (u <= camera.width - 1 + margin)
+    return np.asarray(across & (v >= -margin) & (v <= camera.height - 1 + margin))
 
 
 def _or_outside(pixel: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -24,8 +24,11 @@ COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidi
 MAX_SIZE = 16384
 #: Rays further than this from the optical axis have no useful z-depth.
 MAX_ANGLE = math.radians(89.0)
-_TABLE = 2049
-_NEWTON_STEPS = 30
+_TABLE = 513
+_DIRECTIONS = 73
+_NEWTON_STEPS = 50
+#: Radii below this are the centre of the image.
+_CENTRE = 1e-12
 
 
 class CameraError(ValueError):
@@ -97,35 +100,71 @@ class Camera:
                 'the image first and declare it rectified'
             )
             raise CameraError(msg)
+        if self.distortion:
+            _ = self._limits  # raises
+
+    @property
+    def _is_radial(self) -> bool:
+        """Whether the lens moves points straight towards the centre or away from it."""
+        return self.distortion_model == 'equidistant' or not any(
+            (*self.distortion[2:4], *self.distortion[8:12])
+        )
 
     @cached_property
-    def _radial_limit(self) -> float:
-        """Largest undistorted radius (tan of the angle) that the model maps one to one."""
+    def _radii(self) -> NDArray[np.float64]:
+        """(n,) undistorted radii (tan of the angle) on which the radial part rises."""
         radii = np.tan(np.linspace(0.0, MAX_ANGLE, _TABLE))
-        rising = np.diff(self._radial(radii)) > 0
-        last = _TABLE - 1 if rising.all() else int(np.argmin(rising))
-        if last < 2:
+        folded = self._radial(radii)[1] <= 0
+        return radii[: int(np.argmax(folded))] if folded.any() else radii
+
+    @cached_property
+    def _limits(self) -> NDArray[np.float64]:
+        """(n,) largest undistorted radius that the model maps one to one, for directions spread
+        evenly over -pi..pi; the radius at which its Jacobian first folds the plane over."""
+        direction = np.linspace(-np.pi, np.pi, 2 if self._is_radial else _DIRECTIONS)
+        radii = self._radii
+        if len(radii) > 1:
+            unit = np.stack([np.cos(direction), np.sin(direction)], axis=-1)
+            a, b, c, d = self._jacobian(unit[:, None] * radii[:, None])
+            folded = a * d - b * c <= 0
+            last = np.where(folded.any(axis=1), np.argmax(folded, axis=1), len(radii)) - 1
+        if len(radii) < 3 or last.min() < 2:
             msg = f'distortion {self.distortion} folds the image at its centre'
             raise CameraError(msg)
-        # A fold lies between the table's steps: stay one step inside it.
-        return float(radii[last if rising.all() else last - 1])
+        return np.asarray(radii[last])
 
-    def _radial(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distorted radius (normalised image plane) of an undistorted one, without tangential."""
-        coefficients = self.distortion
-        if not coefficients:
-            return radius
+    def _limit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(...) largest undistorted radius in the direction of (..., 2) points."""
+        limits = self._limits
+        if len(limits) == 2:
+            return np.asarray(limits[:1])
+        # The smaller of the two neighbours; where there is no direction any will do.
+        turn = (np.arctan2(point[..., 1], point[..., 0]) / np.pi + 1) / 2 * (len(limits) - 1)
+        index = np.clip(np.nan_to_num(turn).astype(int), 0, len(limits) - 2)
+        return np.minimum(limits[index], limits[index + 1])
+
+    def _radial(
+        self, radius: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distorted radius (normalised image plane) of an undistorted one, and its derivative."""
         if self.distortion_model == 'equidistant':
-            k1, k2, k3, k4 = coefficients
+            k1, k2, k3, k4 = self.distortion
             theta = np.arctan(radius)
             t2 = theta * theta
-            return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
-        k = (*coefficients, *(0.0,) * 8)[:8]
+            distorted = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+            slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+            return distorted, slope / (1 + radius * radius)
+        k = (*self.distortion, *(0.0,) * 8)[:8]
         r2 = radius * radius
-        numerator = 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4]))
-        denominator = 1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
-        # Past a pole of the rational model nothing is valid: a negative radius ends the table.
-        return radius * np.where(denominator > 1e-9, numerator / denominator, -1.0)
+        above = 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4]))
+        below = 1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
+        above_slope = 2 * (k[0] + r2 * (2 * k[1] + r2 * 3 * k[4]))
+        below_slope = 2 * (k[5] + r2 * (2 * k[6] + r2 * 3 * k[7]))
+        # Past a pole of the rational model nothing is valid: a falling radius says so.
+        valid = below > 1e-9
+        below = np.where(valid, below, 1.0)
+        slope = (above + r2 * (above_slope - above / below * below_slope)) / below
+        return radius * above / below, np.where(valid, slope, -1.0)
 
     def distort(self, normalised: ArrayLike) -> NDArray[np.float64]:
         """Where the lens moves points of the normalised image plane.
@@ -134,29 +173,32 @@ class Camera:
             normalised: (..., 2) undistorted x/z, y/z.
 
         Returns:
-            (..., 2) distorted coordinates; NaN where the model is not one to one. Formulas as in
-            OpenCV's camera calibration and fisheye modules, which CameraInfo refers to.
+            (..., 2) distorted coordinates; NaN where the model is not one to one or the ray is
+            further than :data:`MAX_ANGLE` from the axis. Formulas as in OpenCV's camera
+            calibration and fisheye modules, which CameraInfo refers to.
         """
         point = np.asarray(normalised, dtype=np.float64)
         if not self.distortion:
             return point.copy()
         x, y = point[..., 0], point[..., 1]
-        r2 = x * x + y * y
-        radius = np.sqrt(r2)
-        inside = radius <= self._radial_limit
-        safe = np.where(inside & (radius > 1e-12), radius, 1.0)
-        gain = np.where(radius > 1e-12, self._radial(safe) / safe, 1.0)
-        gain = np.where(inside, gain, np.nan)
-        result = np.stack([x * gain, y * gain], axis=-1)
-        if self.distortion_model != 'equidistant':
-            p1, p2 = self.distortion[2:4]
-            result[..., 0] += 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-            result[..., 1] += p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
-            if len(self.distortion) >= 12:
-                s1, s2, s3, s4 = self.distortion[8:12]
-                result[..., 0] += s1 * r2 + s2 * r2 * r2
-                result[..., 1] += s3 * r2 + s4 * r2 * r2
+        with np.errstate(invalid='ignore', over='ignore'):
+            radius = np.hypot(x, y)
+            inside = radius <= self._limit(point)
+            safe = np.where(inside & (radius > _CENTRE), radius, 1.0)
+            gain = np.where(radius > _CENTRE, self._radial(safe)[0] / safe, 1.0)
+            gain = np.where(inside, gain, np.nan)
+            result = np.stack([x * gain, y * gain], axis=-1)
+            if not self._is_radial:
+                r2 = radius * radius
+                p1, p2 = self.distortion[2:4]
+                s1, s2, s3, s4 = self._thin_prism
+                result[..., 0] += 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2)
+                result[..., 1] += p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4)
         return result
+
+    @property
+    def _thin_prism(self) -> tuple[float, ...]:
+        return (*self.distortion[8:12], 0.0, 0.0, 0.0, 0.0)[:4]
 
     def undistort(self, distorted: ArrayLike) -> NDArray[np.float64]:
         """The inverse of :meth:`distort`.
@@ -165,37 +207,63 @@ class Camera:
             distorted: (..., 2) distorted coordinates on the normalised image plane.
 
         Returns:
-            (..., 2) undistorted coordinates, exact to 1e-9; NaN where no point maps there.
+            (..., 2) undistorted coordinates, exact to 1e-10 where they are distorted again; NaN
+            where no point maps there.
         """
         goal = np.asarray(distorted, dtype=np.float64)
         if not self.distortion:
             return goal.copy()
-        limit = self._radial_limit
-        table = np.tan(np.linspace(0.0, math.atan(limit), _TABLE))
-        image = self._radial(table)
-        goal_radius = np.linalg.norm(goal, axis=-1, keepdims=True)
-        # The radial part inverts by table; Newton's method then takes in the tangential part.
-        start = np.interp(goal_radius, image, table, right=np.nan)
-        with np.errstate(invalid='ignore', divide='ignore'):
-            point = goal * np.where(goal_radius > 1e-12, start / goal_radius, 1.0)
-            slope = self._jacobian(point)  # the start is close: one Jacobian serves every step
-            for _ in range(_NEWTON_STEPS):
-                error = self.distort(point) - goal
-                if not np.nanmax(np.abs(error), initial=0.0) > 1e-10:
-                    break
-                point = point - _solve2(slope, error)
-            error = np.abs(self.distort(point) - goal).max(axis=-1, keepdims=True)
-        return np.where(error < 1e-9, point, np.nan)
+        goal, shape = goal.reshape(-1, 2), goal.shape
+        # The radial part inverts by table; Newton's method does the rest.
+        radius = np.hypot(goal[:, 0], goal[:, 1])
+        start = np.interp(radius, self._radial(self._radii)[0], self._radii)
+        point = self._within_limit(
+            goal * np.where(radius > _CENTRE, start / np.maximum(radius, _CENTRE), 1.0)[:, None]
+        )
+        left = np.flatnonzero(np.isfinite(radius))
+        point[~np.isfinite(radius)] = np.nan
+        for _ in range(_NEWTON_STEPS):
+            here = point[left]
+            error = self.distort(here) - goal[left]
+            step = _solve2(self._jacobian(here), error)
+            there = self._within_limit(here - step)
+            point[left] = there
+            # Done, or held back by the limit of what the lens maps.
+            left = left[np.abs(there - here).max(axis=1) > 1e-14 * (1 + np.abs(here).max(axis=1))]
+            if not left.size:
+                break
+        error = np.abs(self.distort(point) - goal).max(axis=1, keepdims=True)
+        return np.where(error < 1e-10, point, np.nan).reshape(shape)
 
-    def _jacobian(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(..., 2, 2) derivative of :meth:`distort`, by central differences."""
-        step = 1e-6
-        columns = []
-        for axis in range(2):
-            offset = np.zeros(2)
-            offset[axis] = step
-            columns.append((self.distort(point + offset) - self.distort(point - offset)) / 2 / step)
-        return np.stack(columns, axis=-1)
+    def _within_limit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) points, those that the model does not map moved towards the centre."""
+        radius = np.maximum(np.hypot(point[:, 0], point[:, 1]), _CENTRE)
+        # A little less, or rounding would leave them outside.
+        limit = self._limit(point) * (1 - 1e-12)
+        return np.where((radius > limit)[:, None], point * (limit / radius)[:, None], point)
+
+    def _jacobian(self, point: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """The derivative of :meth:`distort` at (..., 2) points: dx/dx, dx/dy, dy/dx, dy/dy."""
+        x, y = point[..., 0], point[..., 1]
+        radius = np.hypot(x, y)
+        safe = np.where(radius > _CENTRE, radius, 1.0)
+        distorted, slope = self._radial(safe)
+        gain = np.where(radius > _CENTRE, distorted / safe, 1.0)
+        stretch = np.where(radius > _CENTRE, (slope - gain) / (safe * safe), 0.0)
+        a, b, d = gain + stretch * x * x, stretch * x * y, gain + stretch * y * y
+        if self._is_radial:
+            return a, b, b, d
+        p1, p2 = self.distortion[2:4]
+        s1, s2, s3, s4 = self._thin_prism
+        r2 = radius * radius
+        across, down = 2 * (s1 + 2 * s2 * r2), 2 * (s3 + 2 * s4 * r2)
+        both = b + 2 * (p1 * x + p2 * y)
+        return (
+            a + 2 * p1 * y + 6 * p2 * x + across * x,
+            both + across * y,
+            both + down * x,
+            d + 6 * p1 * y + 2 * p2 * x + down * y,
+        )
 
     def project(self, points: ArrayLike) -> NDArray[np.float64]:
         """Pixel coordinates of points.
@@ -318,6 +386,9 @@ def mount_from_transform(vehicle_from_optical: ArrayLike, *, above_road: float =
         CameraError: If the rotation is no rotation, or the camera looks backwards.
     """
     matrix = np.asarray(vehicle_from_optical, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        msg = f'a transform is a 4x4 matrix of finite numbers, got {matrix.tolist()}'
+        raise CameraError(msg)
     rotation = matrix[:3, :3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         msg = f'not a rotation: {rotation.tolist()}'
@@ -350,16 +421,28 @@ def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
         CameraError: If the message is uncalibrated or contradicts itself.
     """
     k, d, p = (_numbers(info, name) for name in 'kdp')
-    if len(k) != 9 or not any(k):
+    if not any(k):
         msg = (
             'camera_info is uncalibrated (K is all zero); calibrate the camera, for example with '
             'camera_calibration, and let its driver publish the result'
         )
         raise CameraError(msg)
+    if len(k) != 9 or (k[3], *k[6:]) != (0.0, 0.0, 0.0, 1.0):
+        msg = (
+            f'camera_info.k must be fx, skew, cx, 0, fy, cy, 0, 0, 1, got {k}; check the '
+            'calibration file'
+        )
+        raise CameraError(msg)
     fx, fy, cx, cy = k[0], k[4], k[2], k[5]
     if rectified:
-        if len(p) != 12 or not any(p):
+        if not any(p):
             msg = 'the image is declared rectified but camera_info.p is all zero'
+            raise CameraError(msg)
+        if len(p) != 12 or (p[1], p[4], *p[8:11]) != (0.0, 0.0, 0.0, 0.0, 1.0):
+            msg = (
+                f"camera_info.p must be fx', 0, cx', Tx, 0, fy', cy', Ty, 0, 0, 1, 0, got {p}; "
+                'check the calibration file'
+            )
             raise CameraError(msg)
         fx, fy, cx, cy, d = p[0], p[5], p[2], p[6], ()
     elif k[1] != 0.0:
@@ -369,15 +452,21 @@ def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
     if not any(d) and model not in COEFFICIENTS:
         model = 'plumb_bob'
     width, height = int(info.width), int(info.height)
+    if not (width > 0 and height > 0):
+        msg = f'camera_info has the size {width}x{height}; let the driver fill it in'
+        raise CameraError(msg)
     bin_x, bin_y = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
     roi: RegionOfInterest = info.roi
     x0, y0 = int(roi.x_offset), int(roi.y_offset)
     roi_width, roi_height = int(roi.width) or width - x0, int(roi.height) or height - y0
-    if x0 + roi_width > width or y0 + roi_height > height:
+    if not (0 <= x0 < x0 + roi_width <= width and 0 <= y0 < y0 + roi_height <= height):
         msg = (
             f'camera_info region of interest {roi_width}x{roi_height} at ({x0}, {y0}) leaves the '
             f'{width}x{height} sensor'
         )
+        raise CameraError(msg)
+    if bin_x > roi_width or bin_y > roi_height:
+        msg = f'camera_info binning {bin_x}x{bin_y} leaves nothing of {roi_width}x{roi_height} px'
         raise CameraError(msg)
     return Camera(
         roi_width // bin_x,
@@ -398,10 +487,14 @@ def _numbers(info: Any, name: str) -> Sequence[float]:
     return tuple(float(value) for value in values)
 
 
-def _solve2(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solutions of 2x2 systems: (..., 2, 2), (..., 2) -> (..., 2); NaN where singular."""
-    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+def _solve2(
+    matrix: tuple[NDArray[np.float64], ...], right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Solutions (n, 2) of 2x2 systems a, b, c, d with right sides (n, 2); 0 where singular."""
+    a, b, c, d = matrix
     x, y = right[..., 0], right[..., 1]
     determinant = a * d - b * c
+    regular = np.abs(determinant) > 1e-300
     solution = np.stack([d * x - b * y, a * y - c * x], axis=-1)
-    return np.asarray(solution / determinant[..., None])
+    divisor = np.where(regular, determinant, 1.0)
+    return np.asarray(np.where(regular, 1.0, 0.0)[:, None] * solution / divisor[:, None])

@@ -48,13 +48,7 @@ def sequence_names(specification: str) -> list[str]:
     """
     if not specification.startswith('world:'):
         return [specification]
-    match = _WORLD.fullmatch(specification)
-    if match is None:
-        msg = (
-            f'{specification!r}: a world is world:DOMAIN:SEED or world:DOMAIN:FIRST-LAST, '
-            'with x60 at the end for 60 frames, for example world:town:0-9x60'
-        )
-        raise DatasetError(msg)
+    match = _world(specification)
     first = int(match['first'])
     last = int(match['last'] or first)
     if not first <= last < first + _MAX_DRIVES:
@@ -78,7 +72,9 @@ def open_sequence(name: str) -> FrameSequence:
     """
     if name.startswith('world:'):
         return _open_world(name)
-    path, _, camera = name.partition('#')
+    path, camera = name, ''
+    if '.json#' in name:
+        path, _, camera = name.rpartition('#')
     if (Path(path) / 'sequence.json').is_file():
         from mono_metric_depth.datasets.sequence_folder import SequenceFolder
 
@@ -95,14 +91,34 @@ def open_sequence(name: str) -> FrameSequence:
 
 
 def _open_world(name: str) -> FrameSequence:
-    # Worlds need torch; data sets do not.
-    from mono_metric_depth.worlds.domain import DOMAINS
-    from mono_metric_depth.worlds.drive import Drive
-
-    match = _WORLD.fullmatch(name)
-    assert match is not None
+    match = _world(name)
+    if match['last'] is not None:
+        msg = f'{name!r} is several drives: open each of sequence_names({name!r})'
+        raise DatasetError(msg)
+    try:
+        # Worlds need torch; data sets do not.
+        from mono_metric_depth.worlds.domain import DOMAINS
+        from mono_metric_depth.worlds.drive import Drive, WorldError
+    except ImportError as err:
+        msg = f"{name!r}: worlds need {err.name}: pip install 'mono_metric_depth[train]'"
+        raise DatasetError(msg) from err
     if match['domain'] not in DOMAINS:
         msg = f'{name!r}: unknown domain; known are {", ".join(DOMAINS)}'
         raise DatasetError(msg)
     frames = int(match['frames'] or 60)
-    return Drive(match['domain'], int(match['first']), frames)
+    try:
+        return Drive(match['domain'], int(match['first']), frames)
+    except WorldError as err:
+        msg = f'{name!r}: {err}'
+        raise DatasetError(msg) from err
+
+
+def _world(specification: str) -> re.Match[str]:
+    match = _WORLD.fullmatch(specification)
+    if match is None:
+        msg = (
+            f'{specification!r}: a world is world:DOMAIN:SEED or world:DOMAIN:FIRST-LAST, '
+            'with x60 at the end for 60 frames, for example world:town:0-9x60'
+        )
+        raise DatasetError(msg)
+    return match

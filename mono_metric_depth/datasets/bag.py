@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import ReaderError, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from mono_metric_depth.camera import Camera, Mount
@@ -25,6 +34,19 @@ TRUTH_TOPIC = '/camera/depth_truth'
 _OPTICAL_FRAME = 'camera_optical_frame'
 _BASE_FRAME = 'base_link'
 _LAST_SECOND = 2**31 - 1
+_TF_STATIC = '/tf_static'
+# Players publish as was recorded, and tf listeners take /tf_static only from a latching publisher.
+_LATCHED = Qos(
+    history=QosHistory.KEEP_LAST,
+    depth=1,
+    reliability=QosReliability.RELIABLE,
+    durability=QosDurability.TRANSIENT_LOCAL,
+    deadline=QosTime(0, 0),
+    lifespan=QosTime(0, 0),
+    liveliness=QosLiveliness.SYSTEM_DEFAULT,
+    liveliness_lease_duration=QosTime(0, 0),
+    avoid_ros_namespace_conventions=False,
+)
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _MESSAGE = _STORE.types
@@ -87,7 +109,12 @@ class RawBagWriter:
             message: CDR bytes, or a message of the rosbags type store.
         """
         if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=_STORE)
+            self._connections[topic] = self._writer.add_connection(
+                topic,
+                kind,
+                typestore=_STORE,
+                offered_qos_profiles=[_LATCHED] if topic == _TF_STATIC else [],
+            )
         data = message
         if not isinstance(message, bytes | bytearray | memoryview):
             data = _STORE.serialize_cdr(message, kind)
@@ -117,7 +144,7 @@ def write_drive(path: Path, frames: Iterable[Frame]) -> int:
             header = _header(frame.stamp)
             if not count and frame.mount is not None:
                 kind = 'tf2_msgs/msg/TFMessage'
-                bag.write('/tf_static', kind, frame.stamp, _static_transform(header, frame.mount))
+                bag.write(_TF_STATIC, kind, frame.stamp, _static_transform(header, frame.mount))
             info = _camera_info(header, frame.camera)
             bag.write(INFO_TOPIC, 'sensor_msgs/msg/CameraInfo', frame.stamp, info)
             kind = 'sensor_msgs/msg/Image'
@@ -143,27 +170,37 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[t
         Topic, time of receipt (ns), message.
 
     Raises:
-        DatasetError: If the bag cannot be read, or lacks a topic.
+        DatasetError: If the bag or a message cannot be read, or the bag lacks a topic.
     """
     for topic, stamp, kind, data in read_raw_messages(path, topics):
-        yield topic, stamp, _STORE.deserialize_cdr(data, kind)
+        try:
+            message = _STORE.deserialize_cdr(data, kind)
+        except (AssertionError, IndexError, KeyError, ValueError, struct.error) as err:
+            msg = f'{path}: {topic} at {stamp} ns: damaged, or {kind} is not known: {err!r}'
+            raise DatasetError(msg) from err
+        yield topic, stamp, message
 
 
 def read_raw_messages(
     path: Path, topics: Iterable[str] | None = None
 ) -> Iterator[tuple[str, int, str, bytes]]:
     """Like :func:`read_messages`, but not deserialised: topic, time, type, CDR bytes."""
+    topics = None if topics is None else set(topics)
     try:
         with AnyReader([path], default_typestore=_STORE) as reader:
+            if not reader.is2:
+                msg = f'{path}: a ROS 1 bag; convert it with rosbags-convert'
+                raise DatasetError(msg)
             known = {connection.topic for connection in reader.connections}
-            missing = sorted(set(topics or ()) - known)
+            missing = sorted((topics or set()) - known)
             if missing:
                 msg = f'{path}: no topic {missing[0]}; there are {", ".join(sorted(known))}'
                 raise DatasetError(msg)
-            wanted = [c for c in reader.connections if topics is None or c.topic in set(topics)]
-            for connection, stamp, data in reader.messages(wanted):
+            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+            # The reader takes no connections for all of them.
+            for connection, stamp, data in reader.messages(wanted) if wanted else ():
                 yield connection.topic, stamp, connection.msgtype, data
-    except (AnyReaderError, OSError) as err:
+    except (AnyReaderError, ReaderError, OSError) as err:
         msg = f'{path}: cannot read the bag: {err}'
         raise DatasetError(msg) from err
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mono_metric_depth.camera import Camera, mount_from_transform
+from mono_metric_depth.camera import Camera, CameraError, Mount, mount_from_transform
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.frame import Frame
 
@@ -41,7 +43,11 @@ class DgpSequence:
         self._camera_name = camera
         document = _json(path)
         try:
-            scene_path = path.parent / document['scene_splits'][str(split)]['filenames'][0]
+            splits = document['scene_splits']
+            if str(split) not in splits:
+                msg = f'{path}: no split {split}; there are {", ".join(sorted(splits))}'
+                raise DatasetError(msg)
+            scene_path = path.parent / splits[str(split)]['filenames'][0]
             self._folder = scene_path.parent
             scene = _json(scene_path)
             self._data = {item['key']: item for item in scene['data']}
@@ -54,7 +60,7 @@ class DgpSequence:
                 for sample in scene['samples']
             ]
             names = {item['id']['name'] for item in scene['data'] if 'image' in item['datum']}
-        except (KeyError, IndexError, TypeError) as err:
+        except (AttributeError, KeyError, IndexError, TypeError) as err:
             msg = f'{path}: not a DGP scene data set: {type(err).__name__}: {err}'
             raise DatasetError(msg) from err
         self._samples = [sample for sample in self._samples if sample[0] is not None]
@@ -77,10 +83,11 @@ class DgpSequence:
             msg = f'{path}: missing or damaged image'
             raise DatasetError(msg)
         camera, vehicle_from_camera = self._calibration(calibration, bgr.shape[1], bgr.shape[0])
-        pose = _matrix(datum['datum']['image']['pose'])
+        pose = _pose(path, datum['datum']['image'])
         depth = None
         if cloud is not None:
-            world_from_lidar = _matrix(cloud['datum']['point_cloud']['pose'])
+            cloud = cloud['datum']['point_cloud']
+            world_from_lidar = _pose(self._folder / cloud['filename'], cloud)
             # Each sensor has its own stamp, and so its own pose.
             points = self._points(cloud)
             camera_from_lidar = np.linalg.inv(pose) @ world_from_lidar
@@ -92,8 +99,15 @@ class DgpSequence:
             camera=camera,
             depth=depth,
             pose=pose,
-            mount=mount_from_transform(vehicle_from_camera),
+            mount=self._mount(vehicle_from_camera),
         )
+
+    def _mount(self, vehicle_from_camera: NDArray[np.float64]) -> Mount:
+        try:
+            return mount_from_transform(vehicle_from_camera)
+        except CameraError as err:
+            msg = f'{self.name}: cameras must look ahead, within a quarter turn: {err}'
+            raise DatasetError(msg) from err
 
     def _datum(self, sample: Any, kind: str, name: str | None) -> Any:
         for key in sample['datum_keys']:
@@ -113,21 +127,31 @@ class DgpSequence:
             k = document['intrinsics'][index]
             camera = Camera(width, height, k['fx'], k['fy'], k['cx'], k['cy'])
             return camera, _matrix(document['extrinsics'][index])
-        except (KeyError, TypeError, ValueError) as err:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as err:
             msg = f'{path}: no calibration of {self._camera_name}: {err}'
             raise DatasetError(msg) from err
 
     def _points(self, cloud: Any) -> NDArray[np.float64]:
-        path = self._folder / cloud['datum']['point_cloud']['filename']
+        path = self._folder / cloud['filename']
         try:
             with np.load(path, allow_pickle=False) as file:
                 data = file['data']
-        except (OSError, ValueError, KeyError) as err:
+            if data.dtype.names:
+                return np.stack([data[axis].astype(np.float64) for axis in 'XYZ'], axis=-1)
+            return np.asarray(data[:, :3], np.float64)
+        except (
+            AttributeError,  # a bare array instead of an archive
+            EOFError,
+            IndexError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as err:
             msg = f'{path}: missing or damaged point cloud: {err}'
             raise DatasetError(msg) from err
-        if data.dtype.names:
-            return np.stack([data[axis].astype(np.float64) for axis in 'XYZ'], axis=-1)
-        return np.asarray(data[:, :3], np.float64)
 
 
 def depth_from_points(points: NDArray[np.float64], camera: Camera) -> NDArray[np.float32]:
@@ -166,9 +190,21 @@ def _matrix(pose: Any) -> NDArray[np.float64]:
     return matrix
 
 
+def _pose(path: Path, datum: Any) -> NDArray[np.float64]:
+    try:
+        return _matrix(datum['pose'])
+    except (KeyError, TypeError, ValueError) as err:
+        msg = f'{path}: its pose is missing or damaged: {type(err).__name__}: {err}'
+        raise DatasetError(msg) from err
+
+
 def _stamp_us(datum: Any) -> int:
-    stamp = datetime.datetime.fromisoformat(datum['id']['timestamp'].replace('Z', '+00:00'))
-    return (stamp - _EPOCH) // datetime.timedelta(microseconds=1)
+    try:
+        stamp = datetime.datetime.fromisoformat(datum['id']['timestamp'].replace('Z', '+00:00'))
+        return (stamp - _EPOCH) // datetime.timedelta(microseconds=1)
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
+        msg = f'an image without a valid timestamp: {err!r}'
+        raise DatasetError(msg) from err
 
 
 def _json(path: Path) -> Any:

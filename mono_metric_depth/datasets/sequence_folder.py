@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mono_metric_depth.camera import Camera, CameraError, Mount
+from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.frame import Frame
 
@@ -37,14 +38,27 @@ def write_sequence(folder: Path, frames: Iterable[Frame]) -> int:
         How many frames were written.
 
     Raises:
-        DatasetError: If the folder exists, there is no frame, or the camera changes.
+        DatasetError: If the folder exists, there is no frame, the camera changes, or a frame
+            cannot be written.
     """
     if folder.exists():
         msg = f'{folder} exists already; choose another folder or remove it'
         raise DatasetError(msg)
     part = folder.with_name(f'.{folder.name}.part')
+    # What a killed run left must not mix with this drive.
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        count = _write(part, frames)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return count
+
+
+def _write(folder: Path, frames: Iterable[Frame]) -> int:
     for name in ('image', 'depth'):
-        (part / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True)
     camera = None
     entries = []
     for index, frame in enumerate(frames):
@@ -53,12 +67,17 @@ def write_sequence(folder: Path, frames: Iterable[Frame]) -> int:
             raise DatasetError(msg)
         camera = frame.camera
         name = f'{index:06d}.png'
-        cv2.imwrite(str(part / 'image' / name), frame.image[..., ::-1])
+        size = (frame.camera.height, frame.camera.width)
+        for kind, pixels in (('image', frame.image), ('depth', frame.depth)):
+            if pixels is not None and pixels.shape[:2] != size:
+                msg = f'frame {index}: {kind} is {pixels.shape[:2]}, its camera is {size}'
+                raise DatasetError(msg)
+        _write_png(folder / 'image' / name, frame.image[..., ::-1])
         if frame.depth is not None:
-            cv2.imwrite(str(part / 'depth' / name), _stored(frame.depth))
+            _write_png(folder / 'depth' / name, _stored(frame.depth))
         entries.append(
             {
-                'stamp': frame.stamp,
+                'stamp': int(frame.stamp),
                 'pose': None if frame.pose is None else frame.pose.tolist(),
                 'mount': None if frame.mount is None else dataclasses.asdict(frame.mount),
             }
@@ -67,9 +86,14 @@ def write_sequence(folder: Path, frames: Iterable[Frame]) -> int:
         msg = 'a drive needs at least one frame'
         raise DatasetError(msg)
     document = {'version': _VERSION, 'camera': dataclasses.asdict(camera), 'frames': entries}
-    (part / 'sequence.json').write_text(json.dumps(document, indent=1))
-    part.rename(folder)
+    (folder / 'sequence.json').write_text(json.dumps(document, indent=1))
     return len(entries)
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), pixels):
+        msg = f'{path}: cannot be written; is the disk full?'
+        raise DatasetError(msg)
 
 
 class SequenceFolder:
@@ -98,11 +122,14 @@ class SequenceFolder:
                 )
                 for entry in document['frames']
             ]
-        except (OSError, KeyError, TypeError, ValueError, CameraError) as err:
+        except (OSError, KeyError, TypeError, ValueError) as err:
             if isinstance(err, DatasetError):
                 raise
             msg = f'{path}: cannot read the drive: {type(err).__name__}: {err}'
             raise DatasetError(msg) from err
+        if not self._frames:
+            msg = f'{path}: the drive has no frames'
+            raise DatasetError(msg)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -122,8 +149,8 @@ class SequenceFolder:
         path = self.folder / 'depth' / name
         if path.is_file():
             stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            if stored is None or stored.dtype != np.uint16:
-                msg = f'{path}: damaged, or not a 16-bit depth image'
+            if stored is None or stored.dtype != np.uint16 or stored.shape != image.shape[:2]:
+                msg = f'{path}: damaged, not a 16-bit depth image or of another size'
                 raise DatasetError(msg)
             depth = (stored / np.float32(_DEPTH_UNIT)).astype(np.float32)
             depth[stored == 0] = np.nan

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -47,8 +48,15 @@ _SENSOR = QoSProfile(
 _OUTPUT = QoSProfile(
     depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
+# Small, and each belongs to one image: none may be overwritten unread.
+_CALIBRATION = QoSProfile(
+    depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
+)
 _RECENT = 100
 _WARN_EVERY = 5.0
+_INFOS = 10
+#: How long an image waits for the camera_info of its stamp, where the driver stamps them alike (s).
+_INFO_DELAY = 0.1
 
 
 def _float(low: float, high: float) -> list[FloatingPointRange]:
@@ -89,6 +97,9 @@ class DepthNode(Node):
     The newest image wins: one that arrives while another is being worked on replaces any that
     waits. The executor's thread only receives; a thread of the node's own does the work.
 
+    An image belongs to the camera_info of its stamp; where there is none, as with a camera_info
+    that is published once, to the newest.
+
     Raises:
         ModelCardError, EngineError: If the model cannot be used.
         ValueError: If a parameter is not among its allowed values.
@@ -123,7 +134,9 @@ class DepthNode(Node):
 
         self._lock = threading.Condition()
         self._waiting: ImageMessage | None = None
-        self._camera_info: CameraInfo | None = None
+        self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
+        self._taken: int | None = None
+        self._in_step = True
         self._enabled = True
         self._ended = False
         self._counts: Counter[str] = Counter()
@@ -140,13 +153,19 @@ class DepthNode(Node):
         self._cloud_writer: tuple[Camera, PointCloudWriter] | None = None
 
         self.create_subscription(
-            CameraInfo, 'camera_info', self._on_info, _SENSOR, qos_overriding_options=overrides
+            CameraInfo,
+            'camera_info',
+            self._on_info,
+            _CALIBRATION,
+            qos_overriding_options=overrides,
         )
         self.create_subscription(
             ImageMessage, 'image', self._on_image, _SENSOR, qos_overriding_options=overrides
         )
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
-        self.create_timer(1.0, self._publish_diagnostics)
+        # Simulated time may stand still; that is when a person looks at the diagnostics.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._worker = threading.Thread(target=self._work, name='depth', daemon=True)
         self._worker.start()
 
@@ -173,13 +192,26 @@ class DepthNode(Node):
             if isinstance(allowed, tuple) and values[name] not in allowed:
                 msg = f'parameter {name} must be one of {", ".join(allowed)}, got {values[name]!r}'
                 raise ValueError(msg)
+        # rclpy keeps what was set and never declared to itself.
+        given = getattr(self, '_parameter_overrides', {})
+        for name in sorted(set(given) - set(values) - {'use_sim_time'}):
+            if not name.startswith('qos_overrides.'):
+                self.get_logger().warning(
+                    f'there is no parameter {name}, it is ignored; known are {", ".join(values)}'
+                )
         return values
 
     # The executor's thread.
 
     def _on_info(self, message: CameraInfo) -> None:
+        stamp = stamp_ns(message.header.stamp)
         with self._lock:
-            self._camera_info = message
+            self._infos[stamp] = message
+            self._infos.move_to_end(stamp)
+            if len(self._infos) > _INFOS:
+                self._infos.popitem(last=False)
+            # Late for its image, yet stamped like it.
+            self._in_step = self._in_step or stamp == self._taken
             self._lock.notify()
 
     def _on_image(self, message: ImageMessage) -> None:
@@ -189,7 +221,7 @@ class DepthNode(Node):
                 self._counts['dropped: disabled'] += 1
                 return
             if self._waiting is not None:
-                reason = 'superseded' if self._camera_info else 'no_camera_info'
+                reason = 'superseded' if self._infos else 'no_camera_info'
                 self._counts[f'dropped: {reason}'] += 1
             self._waiting = message
             self._lock.notify()
@@ -209,16 +241,8 @@ class DepthNode(Node):
     # The worker's thread.
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._lock.wait_for(
-                    lambda: self._ended or (self._waiting and self._camera_info), timeout=None
-                )
-                if self._ended:
-                    return
-                message, info = self._waiting, self._camera_info
-                self._waiting = None
-            assert message is not None
+        while (pair := self._next_pair()) is not None:
+            message, info = pair
             try:
                 outcome = self._process(message, info)
             except ImageError as err:
@@ -236,6 +260,29 @@ class DepthNode(Node):
             with self._lock:
                 self._counts[outcome] += 1
 
+    def _next_pair(self) -> tuple[ImageMessage, CameraInfo] | None:
+        """Wait for an image and its camera_info; None once the node ends."""
+        with self._lock:
+            while not self._ended:
+                self._lock.wait_for(lambda: self._ended or (self._waiting and self._infos))
+                if self._in_step:
+                    self._lock.wait_for(
+                        lambda: (
+                            self._ended
+                            or self._waiting is None
+                            or stamp_ns(self._waiting.header.stamp) in self._infos
+                        ),
+                        timeout=_INFO_DELAY,
+                    )
+                message, self._waiting = self._waiting, None
+                if message is None or self._ended:
+                    continue
+                self._taken = stamp_ns(message.header.stamp)
+                info = self._infos.get(self._taken)
+                self._in_step = info is not None
+                return message, info or next(reversed(self._infos.values()))
+        return None
+
     def _process(self, message: ImageMessage, info: Any) -> str:
         wants_depth = self._depth_publisher.get_subscription_count() > 0
         wants_info = self._info_publisher.get_subscription_count() > 0
@@ -245,14 +292,17 @@ class DepthNode(Node):
         start = time.monotonic()
         camera = self._camera_of(info)
         image = image_from_message(message)
-        estimate = self._estimator.estimate(image, camera, self._mount)
-        self._coverage = estimate.alignment.coverage
         if wants_depth or wants_cloud:
+            estimate = self._estimator.estimate(image, camera, self._mount)
+            alignment = estimate.alignment
             depth = self._depth_of(estimate)
+        else:
+            alignment = self._estimator.alignment(camera, self._mount)
+        self._coverage = alignment.coverage
         if wants_depth:
             self._publish_depth(message, depth)
         if wants_info:
-            self._publish_info(message, info, estimate.camera(self._resolution))
+            self._publish_info(message, info, alignment.output_camera(self._resolution))
         if wants_cloud:
             self._publish_cloud(message, estimate, depth)
         end = time.monotonic()
@@ -320,18 +370,21 @@ class DepthNode(Node):
     def _drop(self, reason: str, problem: str) -> str:
         """Say why a frame is dropped, each reason at most every few seconds."""
         self._last_problem = problem
+        self._warn(reason, f'frame dropped ({reason}): {problem}')
+        return f'dropped: {reason}'
+
+    def _warn(self, reason: str, text: str) -> None:
         now = time.monotonic()
         if now - self._warned.get(reason, -_WARN_EVERY) >= _WARN_EVERY:
             self._warned[reason] = now
-            self.get_logger().warning(f'frame dropped ({reason}): {problem}')
-        return f'dropped: {reason}'
+            self.get_logger().warning(text)
 
     # The executor's thread again.
 
     def _publish_diagnostics(self) -> None:
         with self._lock:
             counts = dict(self._counts)
-            missing = self._waiting is not None and self._camera_info is None
+            missing = self._waiting is not None and not self._infos
             rates = list(self._finished)
             durations, latencies = list(self._durations), list(self._latencies)
             enabled, problem = self._enabled, self._last_problem
@@ -341,6 +394,7 @@ class DepthNode(Node):
         if missing:
             topic = self.resolve_topic_name('camera_info')
             level, text = DiagnosticStatus.WARN, f'images arrive but no camera_info on {topic}'
+            self._warn('no_camera_info', text)
         elif problem:
             level, text = DiagnosticStatus.WARN, problem
         elif not enabled:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -104,38 +106,69 @@ def align_drives(
     """
     cache.mkdir(parents=True, exist_ok=True)
     names = [name for specification in specifications for name in sequence_names(specification)]
-    jobs = [(name, canonical, levelled, with_depth, cache) for name in names]
-    with ProcessPoolExecutor(processes or os.cpu_count(), get_context('spawn')) as pool:
-        return list(tqdm(pool.map(_cached, jobs), total=len(jobs), desc='drives', unit='drive'))
+    jobs = [
+        _Job(name, canonical, levelled, with_depth, _cache_file(cache, name, canonical, levelled))
+        for name in names
+    ]
+    missing = [job for job in jobs if not _is_cached(job)]
+    read: dict[str, AlignedDrive] = {}
+    if missing:
+        with ProcessPoolExecutor(processes or os.cpu_count(), get_context('spawn')) as pool:
+            aligned = tqdm(pool.map(_align, missing), total=len(missing), desc='drives', unit='drive')
+            read = {job.name: drive for job, drive in zip(missing, aligned, strict=True)}
+    return [read[job.name] if job.name in read else _load(job) for job in jobs]
 
 
-def _cached(job: tuple[str, Camera, bool, bool, Path]) -> AlignedDrive:
-    name, canonical, levelled, with_depth, cache = job
-    key = hashlib.sha256(repr((_CACHE_VERSION, *job[:4])).encode()).hexdigest()[:16]
-    path = cache / f'{key}.npz'
+class _Job(NamedTuple):
+    name: str
+    canonical: Camera
+    levelled: bool
+    with_depth: bool
+    file: Path
+
+
+def _cache_file(cache: Path, name: str, canonical: Camera, levelled: bool) -> Path:
+    key = repr((_CACHE_VERSION, name, canonical, levelled)).encode()
+    return cache / f'{hashlib.sha256(key).hexdigest()[:16]}.npz'
+
+
+def _is_cached(job: _Job) -> bool:
     # What is on disk may change; what a seed makes does not.
-    worth_keeping = name.startswith('world:')
-    if worth_keeping and path.is_file():
-        with np.load(path, allow_pickle=False) as data:
-            return AlignedDrive(
-                name, data['images'], data['depth'], data['seen'], float(data['camera_height'])
-            )
-    if name.startswith('world:'):
+    return job.name.startswith('world:') and job.file.is_file()
+
+
+def _load(job: _Job) -> AlignedDrive:
+    with np.load(job.file, allow_pickle=False) as data:
+        depth = data['depth']
+        if not job.with_depth:
+            depth = np.full_like(depth, np.nan)
+        return AlignedDrive(
+            job.name, data['images'], depth, data['seen'], float(data['camera_height'])
+        )
+
+
+def _align(job: _Job) -> AlignedDrive:
+    """Align one drive, in a process of its own; cached with its depth if a seed made it."""
+    world = job.name.startswith('world:')
+    if world:
         import torch
 
         torch.set_num_threads(1)
+    sequence = open_sequence(job.name)
     drive = align_drive(
-        open_sequence(name), canonical, levelled=levelled, with_depth=with_depth
+        sequence, job.canonical, levelled=job.levelled, with_depth=job.with_depth or world
     )
-    if worth_keeping:
-        part = path.with_suffix(f'.{os.getpid()}.part')
-        with part.open('wb') as file:
-            np.savez(
-                file,
-                images=drive.images,
-                depth=drive.depth,
-                seen=drive.seen,
-                camera_height=drive.camera_height,
-            )
-        part.replace(path)
-    return drive
+    drive = dataclasses.replace(drive, name=job.name)
+    if not world:
+        return drive
+    part = job.file.with_suffix(f'.{os.getpid()}.part')
+    with part.open('wb') as file:
+        np.savez(
+            file,
+            images=drive.images,
+            depth=drive.depth,
+            seen=drive.seen,
+            camera_height=drive.camera_height,
+        )
+    part.replace(job.file)
+    return drive if job.with_depth else _load(job)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 
 _FLIP = 0.5
-_JITTER = 0.5
+_JITTER = 0.7
+_NARROW = 0.6
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,11 @@ class MixedBatches:
                 if rng.random() < _FLIP:
                     triplet, truth, mask = triplet[:, :, ::-1], truth[:, ::-1], mask[:, ::-1]
                     cx = camera.width - 1 - cx
+                if rng.random() < _NARROW:
+                    mask = mask & _narrower(mask.shape, cx, camera.cy, rng)
                 frames.append(triplet)
                 jittered.append(_jitter(triplet, rng) if rng.random() < _JITTER else triplet)
-                depth.append(truth)
+                depth.append(np.where(mask, truth, np.float32(np.nan)))
                 seen.append(mask.astype(np.float32))
                 intrinsics.append((camera.fx, camera.fy, cx, camera.cy))
                 names.append(f'{drive.name} frame {middle}')
@@ -117,11 +121,28 @@ def _images(triplets: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(triplets, axis=1)).permute(0, 1, 4, 2, 3)
 
 
+def _narrower(
+    shape: tuple[int, ...], cx: float, cy: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """What a camera with a narrower field of view would see: (h, w) bool.
+
+    Without this the shape of the unseen border tells source from target, and the network learns
+    two unrelated depths.
+    """
+    height, width = shape
+    share_x, share_y = rng.uniform(0.6, 1.0, 2)
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None]
+    inside_x = (columns > cx * (1 - share_x)) & (columns < cx + (width - cx) * share_x)
+    inside_y = (rows > cy * (1 - share_y)) & (rows < cy + (height - cy) * share_y)
+    return np.asarray(inside_x & inside_y)
+
+
 def _jitter(triplet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other brightness, contrast, saturation, white balance and gamma, the same for all frames."""
+    """Other brightness, contrast, saturation, white balance and gamma; noise."""
     brightness, contrast, saturation = rng.uniform(0.8, 1.2, 3)
     grey = triplet.mean(axis=-1, keepdims=True)
     result = (grey + (triplet - grey) * saturation) * brightness * rng.uniform(0.92, 1.08, 3)
     mean = grey.mean()
-    result = ((result - mean) * contrast + mean).clip(0, 1) ** rng.uniform(0.8, 1.25)
-    return np.asarray(result, np.float32)
+    result = ((result - mean) * contrast + mean).clip(0, 1) ** rng.uniform(0.75, 1.35)
+    noise = rng.standard_normal(triplet.shape, np.float32) * rng.uniform(0, 0.02)
+    return np.asarray(result + noise, np.float32)

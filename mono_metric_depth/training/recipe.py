@@ -55,7 +55,7 @@ class Recipe:
     levelled: bool = True
     source_batch: int = 6
     target_batch: int = 6
-    steps: int = 4000
+    steps: int = 5000
     learning_rate: float = 1e-3
     source_depth_weight: float = 0.2
     smoothness_weight: float = 1e-3
