@@ -25,8 +25,11 @@ Resolution = Literal['input', 'network']
 
 #: Shrinking by more than this is treated as if it were this much.
 MAX_SHRINK = 16
-#: The smallest weight that OpenCV's interpolation gives a neighbour is 1/32 x 1/32.
-_ALL_SEEN = 1 - 0.5 / 32**2
+#: OpenCV interpolates at 1/32 px. Near the horizon that is too coarse: a road 1 m below the camera
+#: would be off by 0.6 % at 75 m. Inverse depth is refined by this first, which is exact.
+_REFINE = 4
+#: Less than the smallest weight that a neighbour then has.
+_LEAST_WEIGHT = 0.5 / (32 * _REFINE) ** 2
 #: Pixels may lie outside of an image by this much (px): rounding.
 _TOLERANCE = 1e-6
 #: Maps are made in blocks of about so many pixels, to keep memory small.
@@ -171,10 +174,7 @@ class Alignment:
         else:
             back = self._input_back if resolution == 'input' else self._network_back
             maps, factor = back
-            cv2.remap(
-                inverse_depth, *maps, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE
-            )
-            source = out
+            source = self._interpolated(inverse_depth, maps, out)
         with np.errstate(divide='ignore', invalid='ignore'):
             np.divide(factor, source, out=out)
         return out
@@ -192,8 +192,12 @@ class Alignment:
         return self._back_maps(self.canonical)
 
     def _back_maps(self, camera: Camera) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
-        """Where each pixel of a camera in the input's frame lies in the canonical image, and the
-        factor z_camera / z_canonical of its ray; NaN where the network did not see."""
+        """The way back to a camera in the input's frame.
+
+        Returns:
+            Where each of its pixels lies in the canonical image, and (h, w) the factor
+            z_camera / z_canonical of its ray; NaN where the network did not see.
+        """
         pixel = np.empty((camera.height, camera.width, 2), np.float32)
         factor = np.empty((camera.height, camera.width), np.float32)
         for rows in _blocks(camera.height, camera.width):
@@ -205,12 +209,35 @@ class Alignment:
             pixel[rows] = _or_outside(found, inside)
             with np.errstate(invalid='ignore', divide='ignore'):
                 factor[rows] = np.where(inside, 1.0 / rays[..., 2], np.nan)
-        maps = _fixed_point(pixel)
-        seen = cv2.remap(
-            self.seen.astype(np.float32), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        factor[seen < _ALL_SEEN] = np.nan
+        maps = _fixed_point(pixel * _REFINE)
+        seen = self._interpolated(self.seen.astype(np.float32), maps, np.empty_like(factor))
+        factor[seen < 1 - _LEAST_WEIGHT] = np.nan
         return maps, factor
+
+    def _interpolated(
+        self, values: NDArray[np.float32], maps: tuple[Any, Any], out: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Values of the canonical image where the maps of :meth:`_back_maps` say."""
+        refining, refined = self._refining
+        for source, target, (first, second) in ((values, refined, refining), (refined, out, maps)):
+            cv2.remap(
+                source,
+                first,
+                second,
+                cv2.INTER_LINEAR,
+                dst=target,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+        return out
+
+    @cached_property
+    def _refining(self) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
+        """Maps to a grid that is finer by _REFINE and keeps its pixels, and where to write it."""
+        u, v = (
+            np.arange((size - 1) * _REFINE + 1) / _REFINE
+            for size in (self.canonical.width, self.canonical.height)
+        )
+        return _fixed_point(_grid(u, v).astype(np.float32)), np.empty((len(v), len(u)), np.float32)
 
     def _canonical_rays_in_camera(self, rays: NDArray[np.float64]) -> NDArray[np.float64]:
         return rays if self.rotation is None else rays @ self.rotation

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: What each distortion model of sensor_msgs/CameraInfo is called, and how many coefficients it has.
+#: Distortion models of sensor_msgs/CameraInfo and how many coefficients each may have.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 #: OpenCV's remap counts pixels in 16 bits.
@@ -27,6 +27,7 @@ MAX_ANGLE = math.radians(89.0)
 _TABLE = 513
 _DIRECTIONS = 73
 _NEWTON_STEPS = 50
+_HELD_STEPS = 4
 #: Radii below this are the centre of the image.
 _CENTRE = 1e-12
 
@@ -119,8 +120,10 @@ class Camera:
 
     @cached_property
     def _limits(self) -> NDArray[np.float64]:
-        """(n,) largest undistorted radius that the model maps one to one, for directions spread
-        evenly over -pi..pi; the radius at which its Jacobian first folds the plane over."""
+        """(n,) largest undistorted radius in directions spread evenly over -pi..pi.
+
+        Up to there the model is one to one: its Jacobian does not fold the plane over.
+        """
         direction = np.linspace(-np.pi, np.pi, 2 if self._is_radial else _DIRECTIONS)
         radii = self._radii
         if len(radii) > 1:
@@ -137,11 +140,11 @@ class Camera:
         """(...) largest undistorted radius in the direction of (..., 2) points."""
         limits = self._limits
         if len(limits) == 2:
-            return np.asarray(limits[:1])
+            return np.asarray(limits[0])
         # The smaller of the two neighbours; where there is no direction any will do.
         turn = (np.arctan2(point[..., 1], point[..., 0]) / np.pi + 1) / 2 * (len(limits) - 1)
         index = np.clip(np.nan_to_num(turn).astype(int), 0, len(limits) - 2)
-        return np.minimum(limits[index], limits[index + 1])
+        return np.asarray(np.minimum(limits[index], limits[index + 1]))
 
     def _radial(
         self, radius: NDArray[np.float64]
@@ -179,7 +182,7 @@ class Camera:
         """
         point = np.asarray(normalised, dtype=np.float64)
         if not self.distortion:
-            return point.copy()
+            return np.array(point)
         x, y = point[..., 0], point[..., 1]
         with np.errstate(invalid='ignore', over='ignore'):
             radius = np.hypot(x, y)
@@ -194,7 +197,7 @@ class Camera:
                 s1, s2, s3, s4 = self._thin_prism
                 result[..., 0] += 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2)
                 result[..., 1] += p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4)
-        return result
+        return np.asarray(result)
 
     @property
     def _thin_prism(self) -> tuple[float, ...]:
@@ -212,7 +215,7 @@ class Camera:
         """
         goal = np.asarray(distorted, dtype=np.float64)
         if not self.distortion:
-            return goal.copy()
+            return np.array(goal)
         goal, shape = goal.reshape(-1, 2), goal.shape
         # The radial part inverts by table; Newton's method does the rest.
         radius = np.hypot(goal[:, 0], goal[:, 1])
@@ -220,20 +223,23 @@ class Camera:
         point = self._within_limit(
             goal * np.where(radius > _CENTRE, start / np.maximum(radius, _CENTRE), 1.0)[:, None]
         )
-        left = np.flatnonzero(np.isfinite(radius))
         point[~np.isfinite(radius)] = np.nan
+        left = np.flatnonzero(np.isfinite(radius))
+        held = np.zeros(len(point), np.int8)
         for _ in range(_NEWTON_STEPS):
-            here = point[left]
-            error = self.distort(here) - goal[left]
-            step = _solve2(self._jacobian(here), error)
-            there = self._within_limit(here - step)
-            point[left] = there
-            # Done, or held back by the limit of what the lens maps.
-            left = left[np.abs(there - here).max(axis=1) > 1e-14 * (1 + np.abs(here).max(axis=1))]
+            error = self.distort(point[left]) - goal[left]
+            unsolved = np.abs(error).max(axis=1) > 1e-13
+            # What the limit keeps holding back lies beyond what the lens reaches.
+            unsolved &= held[left] < _HELD_STEPS
+            left, error = left[unsolved], error[unsolved]
             if not left.size:
                 break
+            step = _solve2(self._jacobian(point[left]), error)
+            free = point[left] - step
+            point[left] = self._within_limit(free)
+            held[left] += (point[left] != free).any(axis=1)
         error = np.abs(self.distort(point) - goal).max(axis=1, keepdims=True)
-        return np.where(error < 1e-10, point, np.nan).reshape(shape)
+        return np.asarray(np.where(error < 1e-10, point, np.nan).reshape(shape))
 
     def _within_limit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) points, those that the model does not map moved towards the centre."""
@@ -331,8 +337,8 @@ class Mount:
     """How a camera is mounted: its attitude against the road and its height above it.
 
     Angles follow REP-103 for a vehicle with x forward, y left, z up, applied as yaw, pitch, roll:
-    positive pitch looks down at the road, positive roll lifts the left side of the camera, positive
-    yaw looks to the left.
+    positive pitch looks down at the road, positive roll lifts the left side of the camera,
+    positive yaw looks to the left.
 
     Attributes:
         pitch, roll, yaw: Attitude (rad), each within a quarter turn.

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
 
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
+_ROWS = 64
 
 
 class EstimatorError(ValueError):
@@ -51,13 +54,13 @@ class DepthEstimate:
         self,
         image: Image,
         alignment: Alignment,
-        unrotated: Alignment,
         inverse_depth: NDArray[np.float32],
         depth_range: tuple[float, float],
+        network_image: Callable[[], Image],
     ) -> None:
         self.image = image
         self.alignment = alignment
-        self._unrotated = unrotated
+        self._network_image = network_image
         self.inverse_depth = inverse_depth
         self._depth_range = depth_range
 
@@ -81,16 +84,19 @@ class DepthEstimate:
         depth = self.alignment.restore(self.inverse_depth, resolution, out)
         nearest, furthest = self._depth_range
         with np.errstate(invalid='ignore'):
-            np.copyto(depth, np.float32(np.inf), where=depth > furthest)
-            np.copyto(depth, np.float32(-np.inf), where=depth < nearest)
+            for first in range(0, len(depth), _ROWS):  # the masks stay small
+                rows = depth[first : first + _ROWS]
+                np.copyto(rows, np.float32(np.inf), where=rows > furthest)
+                np.copyto(rows, np.float32(-np.inf), where=rows < nearest)
         return depth
 
     def colour(self, resolution: Resolution) -> NDArray[np.uint8]:
-        """The image, pixel by pixel beside :meth:`depth`: (h, w, 3) uint8, BGR."""
-        if resolution == 'input':
-            return self.image.as_bgr()
-        pixels = self._unrotated.align(self.image.pixels)
-        return Image(pixels, self.image.channels).as_bgr()
+        """The image, pixel by pixel beside :meth:`depth`: (h, w, 3) uint8, BGR.
+
+        It may be the image's own memory, or the estimator's.
+        """
+        image = self.image if resolution == 'input' else self._network_image()
+        return image.as_bgr()
 
 
 class DepthEstimator:
@@ -107,9 +113,11 @@ class DepthEstimator:
         self.engine = engine
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
-        self._aligned: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+        self._aligned = _PixelBuffer(card.canonical_camera)
+        self._unrotated = _PixelBuffer(card.canonical_camera)
         camera = card.canonical_camera
         self._inverse = np.empty((camera.height, camera.width), np.float32)
+        self._unusable = np.empty((2, camera.height, camera.width), np.bool_)
 
     @classmethod
     def load(cls, path: Path | str = DEFAULT_MODEL, *, threads: int = 0) -> DepthEstimator:
@@ -148,15 +156,7 @@ class DepthEstimator:
             mount = None
         elif mount is not None:
             mount = Mount(mount.pitch, mount.roll, mount.yaw)
-        key = (camera, mount)
-        if key not in self._alignments:
-            rotation = None if mount is None else mount.rotation()
-            alignment = Alignment(camera, self.card.canonical_camera, rotation)
-            self._alignments[key] = alignment
-            if len(self._alignments) > _ALIGNMENTS:
-                self._alignments.popitem(last=False)
-        self._alignments.move_to_end(key)
-        alignment = self._alignments[key]
+        alignment = self._alignment(camera, mount)
         if alignment.coverage < _LEAST_COVERAGE:
             msg = (
                 f'the camera sees {alignment.coverage:.0%} of what the network was trained on; '
@@ -164,6 +164,16 @@ class DepthEstimator:
             )
             raise EstimatorError('coverage', msg)
         return alignment
+
+    def _alignment(self, camera: Camera, mount: Mount | None) -> Alignment:
+        key = (camera, mount)
+        if key not in self._alignments:
+            rotation = None if mount is None else mount.rotation()
+            self._alignments[key] = Alignment(camera, self.card.canonical_camera, rotation)
+            if len(self._alignments) > _ALIGNMENTS:
+                self._alignments.popitem(last=False)
+        self._alignments.move_to_end(key)
+        return self._alignments[key]
 
     def estimate(self, image: Image, camera: Camera, mount: Mount | None = None) -> DepthEstimate:
         """Estimate depth.
@@ -189,44 +199,64 @@ class DepthEstimator:
             )
             raise EstimatorError('size', msg)
         alignment = self.alignment(camera, mount)
-        self._normalise(image, alignment)
+        pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
+        aligned = Image(pixels, image.channels)
+        self._normalise(aligned, alignment)
         self.engine.run()
-        output = self.engine.output[0, 0]
-        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            if self.card.output_kind == 'depth':
-                np.divide(1.0 / self.card.scale.value, output, out=self._inverse)
-            else:
-                np.multiply(output, 1.0 / self.card.scale.value, out=self._inverse)
-            # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
-            unusable = ~np.isfinite(self._inverse) | (self._inverse < 0)
-        if unusable.any():
-            self._inverse[unusable] = np.nan
-            if unusable.all():
-                msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
-                raise EstimatorError('output', msg)
-        unrotated = alignment if alignment.rotation is None else self.alignment(camera)
-        return DepthEstimate(image, alignment, unrotated, self._inverse, self.card.depth_range)
+        self._invert(self.engine.output[0, 0], alignment)
 
-    def _normalise(self, image: Image, alignment: Alignment) -> None:
-        """Align the image and write it into the engine's input, unseen pixels as 0."""
-        canonical = self.card.canonical_camera
-        shape = (canonical.height, canonical.width, *image.pixels.shape[2:])
-        if (
-            self._aligned is None
-            or self._aligned.shape != shape
-            or self._aligned.dtype != image.pixels.dtype
-        ):
-            self._aligned = np.empty(shape, image.pixels.dtype)
-        aligned = alignment.align(image.pixels, self._aligned)
-        full_scale = float(np.iinfo(aligned.dtype).max)
+        def network_image() -> Image:
+            if alignment.rotation is None:
+                return aligned
+            out = self._unrotated.like(image.pixels)
+            return Image(self._alignment(camera, None).align(image.pixels, out), image.channels)
+
+        return DepthEstimate(image, alignment, self._inverse, self.card.depth_range, network_image)
+
+    def _invert(self, output: NDArray[np.float32], alignment: Alignment) -> None:
+        """Scaled inverse depth of the network's output; NaN where that is no depth."""
+        inverse, (unusable, other) = self._inverse, self._unusable
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
+            if self.card.output_kind == 'depth':
+                np.divide(np.float32(1.0 / self.card.scale.value), output, out=inverse)
+            else:
+                np.multiply(output, np.float32(1.0 / self.card.scale.value), out=inverse)
+                inverse += 0.0  # -0 is infinitely far too
+            # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
+            np.isfinite(inverse, out=unusable)
+            np.logical_not(unusable, out=unusable)
+            unusable |= np.signbit(inverse, out=other)
+        np.copyto(inverse, np.float32(np.nan), where=unusable)
+        unusable |= np.logical_not(alignment.seen, out=other)
+        if unusable.all():
+            msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
+            raise EstimatorError('output', msg)
+
+    def _normalise(self, aligned: Image, alignment: Alignment) -> None:
+        """Write an aligned image into the engine's input, unseen pixels as 0."""
+        full_scale = float(np.iinfo(aligned.pixels.dtype).max)
         normalisation = self.card.normalisation
         target = self.engine.input[0]
         for index, channel in enumerate(normalisation.channels):
             mean, std = normalisation.mean[index], normalisation.std[index]
-            plane = (
-                aligned if aligned.ndim == 2 else aligned[..., image.channels.index(channel)]
-            )
+            plane = aligned.pixels
+            if plane.ndim == 3:
+                plane = plane[..., aligned.channels.index(channel)]
             np.multiply(plane, np.float32(1 / (full_scale * std)), out=target[index])
             target[index] -= np.float32(mean / std)
-        if not alignment.seen.all():
-            target[:, ~alignment.seen] = 0
+        target *= alignment.seen
+
+
+class _PixelBuffer:
+    """Pixels of the canonical camera, allocated anew only when their kind changes."""
+
+    def __init__(self, canonical: Camera) -> None:
+        self._size = (canonical.height, canonical.width)
+        self._pixels: NDArray[Any] = np.empty((0,), np.uint8)
+
+    def like(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """The buffer, with the channels and type of an image's pixels."""
+        shape = (*self._size, *pixels.shape[2:])
+        if self._pixels.shape != shape or self._pixels.dtype != pixels.dtype:
+            self._pixels = np.empty(shape, pixels.dtype)
+        return self._pixels

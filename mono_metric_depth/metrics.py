@@ -43,8 +43,9 @@ def valid_pixels(
     Args:
         predicted: Predicted depth (m or unscaled); pixels that are not finite and positive are
             left out.
-        true: Ground truth (m), same shape; pixels outside of ``minimum``..``maximum`` are left out.
-        minimum, maximum: Range of ground truth (m).
+        true: Ground truth (m), same shape; pixels out of range are left out.
+        minimum: Nearest ground truth (m).
+        maximum: Furthest ground truth (m).
 
     Returns:
         (n,) predicted and (n,) true depth.
@@ -64,7 +65,8 @@ def depth_metrics(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> 
     """Metrics of one image.
 
     Args:
-        predicted, true: (n,) positive depth (m), as from :func:`valid_pixels`.
+        predicted: (n,) positive depth (m), as from :func:`valid_pixels`.
+        true: (n,) ground truth (m), likewise.
 
     Returns:
         The metrics.

@@ -18,6 +18,8 @@ from mono_metric_depth.scale import GlobalScale, ScaleError
 
 #: Version of the card's layout. A reader refuses cards of a newer version.
 CARD_VERSION = 1
+#: Larger numbers are refused.
+_LARGEST = 1e300
 METADATA_KEY = 'mono_metric_depth.card'
 
 #: How each kind of network output becomes unscaled depth.
@@ -108,13 +110,21 @@ class ModelCard:
 
 
 def card_to_json(card: ModelCard) -> str:
-    """The card as JSON, keys in a fixed order."""
+    """The card as JSON, keys in a fixed order.
+
+    Raises:
+        ModelCardError: If the provenance holds anything but finite JSON values.
+    """
     document = {'version': CARD_VERSION, **dataclasses.asdict(card)}
     document['canonical_camera'] = {
         name: document['canonical_camera'][name]
         for name in ('width', 'height', 'fx', 'fy', 'cx', 'cy')
     }
-    return json.dumps(document, indent=1, allow_nan=False)
+    try:
+        return json.dumps(document, indent=1, allow_nan=False)
+    except (TypeError, ValueError) as err:
+        msg = f'provenance must hold JSON values (finite numbers, text, lists, objects): {err}'
+        raise ModelCardError(msg) from err
 
 
 def card_from_json(text: str) -> ModelCard:
@@ -130,8 +140,8 @@ def card_from_json(text: str) -> ModelCard:
         ModelCardError: Naming the entry that is missing, unknown or wrong.
     """
     try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as err:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as err:
         msg = f'the model card is not JSON: {err}'
         raise ModelCardError(msg) from err
     if not isinstance(document, dict):
@@ -197,7 +207,8 @@ def write_card(path: Path | str, card: ModelCard) -> None:
         card: The card.
 
     Raises:
-        ModelCardError: If the file is missing, truncated or no ONNX model.
+        ModelCardError: If the file is missing, truncated, no ONNX model or cannot be written, or
+            the card's provenance is not JSON.
     """
     try:
         write_metadata(Path(path), {METADATA_KEY: card_to_json(card)})
@@ -237,6 +248,12 @@ def describe_card(card: ModelCard) -> str:
     return '\n'.join(f'{key:{width}}  {value}' for key, value in lines)
 
 
+def _refuse_constant(name: str) -> Any:
+    """JSON has no NaN and no Infinity, Python's reader has."""
+    msg = f'it holds {name}'
+    raise ValueError(msg)
+
+
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -273,6 +290,9 @@ def _dataclass(kind: type, values: Any, prefix: str) -> Any:
 def _checked(value: Any, kind: str, name: str) -> Any:
     """A JSON value as the annotated type, or an error that names the entry."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not abs(value) <= _LARGEST:
+        msg = f'model card entry {name} must be a finite number, got {str(value)[:40]}'
+        raise ModelCardError(msg)
     if kind == 'float' and number:
         return float(value)
     if kind == 'float | None' and (value is None or number):

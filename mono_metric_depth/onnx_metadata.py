@@ -4,13 +4,14 @@
 
 An ONNX file is one protobuf message, ModelProto; its ``metadata_props`` are field 14, each entry a
 message of ``key`` (1) and ``value`` (2) (onnx.proto3). Only top-level field headers are read here
-and everything else is skipped by seeking, so that a robot needs no onnx package, a file of any size
-costs nothing, and a damaged file is named as such before any engine sees it.
+and everything else is skipped by seeking, so that a robot needs no onnx package, a file of any
+size costs nothing, and a damaged file is named as such before any engine sees it.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,22 +59,38 @@ def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
         metadata: Keys and values to set.
 
     Raises:
-        OnnxFileError: If the file is missing, truncated or no ONNX model.
+        OnnxFileError: If the file is missing, truncated or no ONNX model, an entry is too large
+            to be read again, or the file cannot be written.
     """
+    path = path.resolve()
+    entries = []
+    for key, value in metadata.items():
+        entry = _length_delimited(1, key.encode()) + _length_delimited(2, value.encode())
+        if len(entry) > _MAX_ENTRY:
+            msg = f'{path}: metadata {key} of {len(entry)} bytes is beyond {_MAX_ENTRY}'
+            raise OnnxFileError(msg)
+        entries.append(_length_delimited(_METADATA_PROPS, entry))
     keep = [
         (start, end)
         for number, start, end, content in _fields(path)
         if number != _METADATA_PROPS or _entry(path, content)[0] not in metadata
     ]
+    try:
+        _replace(path, keep, entries)
+    except OSError as err:
+        msg = f'{path}: cannot write the model file: {err.strerror}'
+        raise OnnxFileError(msg) from err
+
+
+def _replace(path: Path, keep: list[tuple[int, int]], entries: list[bytes]) -> None:
+    """Replace a file by ranges of itself followed by entries; at once, or not at all."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
-        with open(descriptor, 'wb') as target, path.open('rb') as source:
+        with os.fdopen(descriptor, 'wb') as target, path.open('rb') as source:
             for start, end in keep:
                 source.seek(start)
                 _copy(source, target, end - start)
-            for key, value in metadata.items():
-                entry = _length_delimited(1, key.encode()) + _length_delimited(2, value.encode())
-                target.write(_length_delimited(_METADATA_PROPS, entry))
+            target.writelines(entries)
             target.flush()
             os.fsync(target.fileno())
         Path(name).chmod(path.stat().st_mode & 0o777)
@@ -86,7 +103,12 @@ def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
 def _fields(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
     """Top-level fields: number, where it starts (tag included) and ends, content of metadata."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        # Opening a pipe would wait for someone to write to it.
+        if not stat.S_ISREG(status.st_mode):
+            msg = f'{path}: cannot open the model file: not a regular file'
+            raise OnnxFileError(msg)
+        size = status.st_size
         file = path.open('rb')
     except OSError as err:
         msg = f'{path}: cannot open the model file: {err.strerror}'
@@ -100,13 +122,13 @@ def _fields(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
             tag = _varint(path, file)
             number, wire = tag >> 3, tag & 7
             length = {1: 8, 5: 4}.get(wire, 0)
-            if wire == 0:
-                _varint(path, file)
-            elif wire == 2:
+            if wire == 2:
                 length = _varint(path, file)
-            elif wire not in {1, 5}:
+            elif wire not in {0, 1, 5} or number in {_METADATA_PROPS, _GRAPH}:
                 msg = f'{path}: not an ONNX model (or damaged at byte {start})'
                 raise OnnxFileError(msg)
+            elif wire == 0:
+                _varint(path, file)
             if number == 0 or file.tell() + length > size:
                 msg = (
                     f'{path}: truncated or not an ONNX model: a field at byte {start} needs '
@@ -118,7 +140,7 @@ def _fields(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
                 content = file.read(length)
             else:
                 file.seek(length, os.SEEK_CUR)
-            graph |= number == _GRAPH and wire == 2
+            graph |= number == _GRAPH
             yield number, start, file.tell(), content
         else:
             msg = f'{path}: not an ONNX model (more than {_MAX_FIELDS} fields)'

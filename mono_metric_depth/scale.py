@@ -73,7 +73,8 @@ def theil_sen_slope(
     All pairs where there are at most ``slopes`` of them, else ``slopes`` random ones.
 
     Args:
-        x, y: (n,) points.
+        x: (n,) abscissae.
+        y: (n,) ordinates.
         rng: Draws the pairs.
         slopes: Largest number of pairs.
 
@@ -97,7 +98,22 @@ def theil_sen_slope(
 
 
 def image_ratios(images: Sequence[Pairs]) -> NDArray[np.float64]:
-    """(n,) median of true / predicted depth of each image."""
+    """(n,) median of true / predicted depth of each image.
+
+    Raises:
+        ScaleError: If depth is not positive and finite, or the two sides of an image differ.
+    """
+    for index, (predicted, true) in enumerate(images):
+        if predicted.shape != true.shape or predicted.ndim != 1:
+            msg = (
+                f'image {index} has predicted depth of shape {predicted.shape} and true depth of '
+                f'shape {true.shape}; both must be (n,)'
+            )
+            raise ScaleError(msg)
+        for side, values in (('predicted', predicted), ('true', true)):
+            if not (np.isfinite(values).all() and (values > 0).all()):
+                msg = f'image {index} has {side} depth that is not finite and positive'
+                raise ScaleError(msg)
     return np.array([np.median(true / predicted) for predicted, true in images])
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from mono_metric_depth.commands import fail
@@ -15,10 +16,8 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: The program's name and its arguments; those of the process if left out.
     """
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # while starting or ending
         _run(sys.argv if arguments is None else arguments)
-    except KeyboardInterrupt:
-        pass  # while starting or ending
 
 
 def _run(arguments: list[str]) -> None:
@@ -29,12 +28,16 @@ def _run(arguments: list[str]) -> None:
         from rclpy.utilities import remove_ros_args
     except ImportError as err:
         fail(
-            f"ROS 2 is not here ({err}): source /opt/ros/DISTRO/setup.bash, or "
+            f'ROS 2 is not here ({err}): source /opt/ros/DISTRO/setup.bash, or '
             "pip install 'mono_metric_depth[ros]'"
         )
     from mono_metric_depth.nodes.depth_node import DepthNode
 
-    others = remove_ros_args(arguments)[1:]
+    try:
+        others = remove_ros_args(arguments)[1:]
+        rclpy.init(args=arguments)
+    except RuntimeError as err:
+        fail(f'ROS cannot use the arguments: {_line(err)}')
     if others:
         fail(
             f'unexpected argument {others[0]!r}; parameters are given as '
@@ -42,22 +45,25 @@ def _run(arguments: list[str]) -> None:
         )
     node = None
     try:
-        rclpy.init(args=arguments)
         node = DepthNode()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    # Model and camera errors are RuntimeError or ValueError, those of rcl RuntimeError.
+    # Those of models are RuntimeError or ValueError, those of rcl RuntimeError.
     except (NameValidationException, ParameterException, RuntimeError, ValueError) as err:
-        # A signal invalidates everything of ROS, also in the midst of using it.
-        if node is None and not _shut_down_by_signal(rclpy):
-            fail(str(err))
+        # A signal ends all of ROS at once, also in the midst of using it.
         if rclpy.ok():
-            raise
+            if node is not None:
+                raise
+            fail(_line(err))
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _line(err: Exception) -> str:
+    return ' '.join(str(err).split())
 
 
 if __name__ == '__main__':

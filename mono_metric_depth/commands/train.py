@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
         export(trainer, options.output or options.folder / f'{recipe.name}.onnx')
     except (RecipeError, TrainingError, ValueError) as err:
         fail(str(err))
+    except KeyboardInterrupt:
+        fail('interrupted; finished drives stay cached')
 
 
 def export(trainer: Any, output: Path) -> None:
@@ -82,18 +84,23 @@ def export(trainer: Any, output: Path) -> None:
 
 
 class _Stop:
-    """Turns the first Ctrl-C into a request to stop after the step; the second one is ordinary."""
+    """Turns Ctrl-C (and SIGTERM) into a request to stop after the step.
+
+    It takes effect with the first step: before, and at the second Ctrl-C, there is nothing to save.
+    """
 
     def __init__(self) -> None:
-        self._asked = False
-        signal.signal(signal.SIGINT, self._ask)
-        signal.signal(signal.SIGTERM, self._ask)
+        self._asked = self._armed = False
 
     def _ask(self, *_: object) -> None:
         self._asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __call__(self) -> bool:
+        if not self._armed:
+            self._armed = True
+            signal.signal(signal.SIGINT, self._ask)
+            signal.signal(signal.SIGTERM, self._ask)
         return self._asked
 
 

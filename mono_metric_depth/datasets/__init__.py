@@ -11,7 +11,9 @@ from typing import Protocol
 
 from mono_metric_depth.frame import Frame
 
-_WORLD = re.compile(r'world:(?P<domain>[a-z_]+):(?P<first>\d+)(-(?P<last>\d+))?(x(?P<frames>\d+))?')
+_WORLD = re.compile(
+    r'world:(?P<domain>[a-z_]+):(?P<first>\d+)(-(?P<last>\d+))?(x(?P<frames>\d+))?'
+)
 _MAX_DRIVES = 10_000
 
 

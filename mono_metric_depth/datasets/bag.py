@@ -159,7 +159,9 @@ def write_drive(path: Path, frames: Iterable[Frame]) -> int:
     return count
 
 
-def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[tuple[str, int, Any]]:
+def read_messages(
+    path: Path, topics: Iterable[str] | None = None
+) -> Iterator[tuple[str, int, Any]]:
     """Messages of a bag, in order of time.
 
     Args:
@@ -258,7 +260,7 @@ def _static_transform(header: Any, mount: Mount) -> Any:
 
 
 def _quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """w, x, y, z of a rotation matrix: the eigenvector of Bar-Itzhack (2000), stable everywhere."""
+    """w, x, y, z of a rotation matrix: Bar-Itzhack's eigenvector (2000), stable everywhere."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
     matrix = np.array(
         [

@@ -118,7 +118,9 @@ class DgpSequence:
                 return item
         return None
 
-    def _calibration(self, key: str, width: int, height: int) -> tuple[Camera, NDArray[np.float64]]:
+    def _calibration(
+        self, key: str, width: int, height: int
+    ) -> tuple[Camera, NDArray[np.float64]]:
         path = self._folder / 'calibration' / f'{key}.json'
         document = _json(path)
         try:
@@ -170,7 +172,9 @@ def depth_from_points(points: NDArray[np.float64], camera: Camera) -> NDArray[np
         inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     depth = np.full((camera.height, camera.width), np.inf, np.float32)
     np.minimum.at(
-        depth, (row[inside].astype(int), column[inside].astype(int)), points[inside, 2].astype('f4')
+        depth,
+        (row[inside].astype(int), column[inside].astype(int)),
+        points[inside, 2].astype('f4'),
     )
     depth[np.isinf(depth)] = np.nan
     return depth

@@ -117,7 +117,9 @@ class SequenceFolder:
             self._frames = [
                 (
                     int(entry['stamp']),
-                    None if entry['pose'] is None else np.array(entry['pose'], float).reshape(4, 4),
+                    None
+                    if entry['pose'] is None
+                    else np.array(entry['pose'], float).reshape(4, 4),
                     None if entry['mount'] is None else Mount(**entry['mount']),
                 )
                 for entry in document['frames']

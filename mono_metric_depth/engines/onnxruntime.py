@@ -59,8 +59,14 @@ class OnnxRuntimeEngine:
         self.name = f'onnxruntime {ort.__version__}'
         self.provider: str = self._session.get_providers()[0]
         camera = card.canonical_camera
+        inputs = [tensor.name for tensor in self._session.get_inputs()]
+        if len(inputs) > 1:
+            msg = f'{path}: the model must have the image as its only input, it has {inputs}'
+            raise EngineError(msg)
         self._check(path, 'input', self._session.get_inputs(), card.input_name, batch, 3, camera)
-        self._check(path, 'output', self._session.get_outputs(), card.output_name, batch, 1, camera)
+        self._check(
+            path, 'output', self._session.get_outputs(), card.output_name, batch, 1, camera
+        )
         self.input = np.zeros((batch, 3, camera.height, camera.width), np.float32)
         self.output = np.zeros((batch, 1, camera.height, camera.width), np.float32)
         self._binding = self._session.io_binding()
@@ -76,6 +82,9 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: If the runtime fails.
         """
+        if self._session is None:
+            msg = 'the engine is closed'
+            raise EngineError(msg)
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as err:

@@ -65,7 +65,9 @@ class BagExchange(Node):
 
         return record
 
-    def connect(self, inputs: Mapping[str, str], timeout: float, alive: Callable[[], bool]) -> None:
+    def connect(
+        self, inputs: Mapping[str, str], timeout: float, alive: Callable[[], bool]
+    ) -> None:
         """Wait until the node under test has subscribed and publishes everything.
 
         Args:

@@ -55,7 +55,7 @@ _CALIBRATION = QoSProfile(
 _RECENT = 100
 _WARN_EVERY = 5.0
 _INFOS = 10
-#: How long an image waits for the camera_info of its stamp, where the driver stamps them alike (s).
+#: How long an image waits for the camera_info of its stamp, where they are stamped alike (s).
 _INFO_DELAY = 0.1
 
 

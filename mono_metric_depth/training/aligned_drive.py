@@ -9,6 +9,7 @@ import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -113,10 +114,22 @@ def align_drives(
     missing = [job for job in jobs if not _is_cached(job)]
     read: dict[str, AlignedDrive] = {}
     if missing:
-        with ProcessPoolExecutor(processes or os.cpu_count(), get_context('spawn')) as pool:
-            aligned = tqdm(pool.map(_align, missing), total=len(missing), desc='drives', unit='drive')
-            read = {job.name: drive for job, drive in zip(missing, aligned, strict=True)}
+        workers = min(processes or os.cpu_count() or 1, len(missing))
+        bar = partial(tqdm, total=len(missing), desc='drives', unit='drive')
+        if workers == 1:
+            drives = list(bar(map(_align, missing)))
+        else:
+            with ProcessPoolExecutor(workers, get_context('spawn'), _one_thread) as pool:
+                drives = list(bar(pool.map(_align, missing)))
+        read = {drive.name: drive for drive in drives}
     return [read[job.name] if job.name in read else _load(job) for job in jobs]
+
+
+def _one_thread() -> None:
+    """In a worker: as many workers as cores leave one thread to each."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 class _Job(NamedTuple):
@@ -150,10 +163,6 @@ def _load(job: _Job) -> AlignedDrive:
 def _align(job: _Job) -> AlignedDrive:
     """Align one drive, in a process of its own; cached with its depth if a seed made it."""
     world = job.name.startswith('world:')
-    if world:
-        import torch
-
-        torch.set_num_threads(1)
     sequence = open_sequence(job.name)
     drive = align_drive(
         sequence, job.canonical, levelled=job.levelled, with_depth=job.with_depth or world

@@ -26,7 +26,7 @@ class Recipe:
 
     Attributes:
         name: Of the model.
-        canonical_camera: Pinhole; width and height are multiples of 32.
+        canonical_camera: Pinhole; width and height are multiples of 32, at least 64.
         levelled: Whether to take the mount's mean pitch, roll and yaw of each drive out.
         source, target: Drives to train on (see :func:`~mono_metric_depth.datasets.sequence_names`);
             depth of the source serves for the scale, and for training if ``source_depth_weight``
@@ -65,10 +65,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         camera = self.canonical_camera
-        if camera.width % 32 or camera.height % 32:
+        if camera.width % 32 or camera.height % 32 or min(camera.width, camera.height) < 64:
             msg = (
                 f'canonical_camera is {camera.width}x{camera.height}; width and height must be '
-                'multiples of 32'
+                'multiples of 32, at least 64'
             )
             raise RecipeError(msg)
         for name in ('source_batch', 'target_batch', 'steps', 'scales'):

@@ -1,0 +1,82 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A network small enough for every test, and DDS that keeps to itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.model_card import ModelCard, write_card
+from mono_metric_depth.scale import GlobalScale
+
+# No deadline: the machine may be busy.
+settings.register_profile('busy', deadline=None, max_examples=50)
+settings.load_profile('busy')
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: The canonical camera of the tiny network.
+TINY_CAMERA = Camera(64, 32, 60.0, 60.0, 31.5, 12.0)
+#: What it puts out for every image, row by row (m); its range ends at 1 and 80 m.
+TINY_DEPTH = np.linspace(100.0, 0.5, 32, dtype=np.float32)
+
+# Beyond 101 the ports of a domain may be taken by outgoing connections.
+_domains = itertools.count(os.getpid() * 7)
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with a card: depth by the pixel's row, whatever the image."""
+    onnx = pytest.importorskip('onnx')
+    from onnx import TensorProto, helper, numpy_helper
+
+    size = (TINY_CAMERA.height, TINY_CAMERA.width)
+    rows = np.ascontiguousarray(np.broadcast_to(TINY_DEPTH[:, None], (1, 1, *size)))
+    graph = helper.make_graph(
+        [
+            helper.make_node('ReduceMax', ['image'], ['brightest'], axes=[1], keepdims=1),
+            helper.make_node('Mul', ['brightest', 'zero'], ['nothing']),
+            helper.make_node('Add', ['nothing', 'rows'], ['depth']),
+        ],
+        'tiny',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, *size])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [1, 1, *size])],
+        [numpy_helper.from_array(np.float32(0), 'zero'), numpy_helper.from_array(rows, 'rows')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    path = tmp_path_factory.mktemp('model') / 'tiny.onnx'
+    onnx.save(model, path)
+    scale = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.1, 'made up')
+    write_card(path, ModelCard('tiny', scale, TINY_CAMERA, (1.0, 80.0)))
+    return path
+
+
+@pytest.fixture(scope='session')
+def dds() -> Iterator[None]:
+    """Fast DDS as it is shipped, on this host only."""
+    with pytest.MonkeyPatch.context() as patch:
+        profile = ROOT / 'config' / 'fastdds.xml'
+        patch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield
+
+
+def next_domain() -> int:
+    """A ROS domain that no other test of this run uses at the same time."""
+    return 1 + next(_domains) % 100
+
+
+@pytest.fixture
+def domain(dds: None, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A ROS domain of the test's own, also in its environment."""
+    number = next_domain()
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
+    return number

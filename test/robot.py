@@ -1,0 +1,239 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The rest of the robot: sends images to the depth node and collects what it answers."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rcl_interfaces.msg import Log
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
+
+from mono_metric_depth.camera import Camera
+
+OUTPUTS: dict[str, Any] = {
+    'depth/image': ImageMessage,
+    'depth/camera_info': CameraInfo,
+    'depth/points': PointCloud2,
+}
+FRAME_ID = 'front_camera_optical_frame'
+_RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_stamps = itertools.count(1_700_000_000 * 10**9, 33_333_333)
+
+
+class Robot:
+    """A node with publishers for the inputs and subscriptions to the outputs.
+
+    Attributes:
+        domain: Its ROS domain.
+        answers: For each output, stamp (ns) and message.
+        statuses: Diagnostics of the depth node.
+        logged: Lines of the log, of every node.
+    """
+
+    def __init__(
+        self, domain: int, outputs: tuple[str, ...] = tuple(OUTPUTS), namespace: str = ''
+    ) -> None:
+        self.domain = domain
+        self.context = Context()
+        self.context.init(domain_id=domain)
+        self._prefix = f'/{namespace}/' if namespace else '/'
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.node = Node('robot', context=self.context)
+        self._nodes: list[Node] = []
+        self.add(self.node)
+        self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in OUTPUTS}
+        self.statuses: list[Any] = []
+        self.logged: list[str] = []
+        self._image = self.node.create_publisher(ImageMessage, 'image', _RELIABLE)
+        self._info = self.node.create_publisher(CameraInfo, 'camera_info', _RELIABLE)
+        for topic in outputs:
+            self.listen(topic)
+        self.node.create_subscription(
+            DiagnosticArray, '/diagnostics', lambda found: self.statuses.extend(found.status), 10
+        )
+        self.node.create_subscription(
+            Log, '/rosout', lambda found: self.logged.append(found.msg), _LATCHED
+        )
+
+    def listen(self, topic: str) -> None:
+        """Subscribe to an output."""
+
+        def keep(message: Any) -> None:
+            self.answers[topic][stamp_of(message)] = message
+
+        self.node.create_subscription(OUTPUTS[topic], self._prefix + topic, keep, _RELIABLE)
+
+    def add(self, node: Any) -> None:
+        """Run a node beside this one, in the same executor."""
+        self.executor.add_node(node)
+        self._nodes.append(node)
+
+    def close(self) -> None:
+        """End every node."""
+        for node in reversed(self._nodes):
+            self.executor.remove_node(node)
+            node.destroy_node()
+        self.executor.shutdown()
+        self.context.try_shutdown()
+
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        again: Callable[[], object] | None = None,
+        timeout: float = 40.0,
+    ) -> None:
+        """Spin until something holds; do something again every second meanwhile."""
+        due = start = time.monotonic()
+        while not condition():
+            now = time.monotonic()
+            assert now < start + timeout, f'{what}: not within {timeout:g} s; {self.said()[-5:]}'
+            if again is not None and now >= due:
+                again()
+                due = now + 1.0
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def send(self, image: ImageMessage, info: CameraInfo | None = None, *, first: str = '') -> int:
+        """Send a frame once, its camera_info first unless told so; its stamp (ns)."""
+        stamp = next(_stamps)
+        for message in (image, info):
+            if message is not None:
+                _stamp(message, stamp)
+        if info is not None and first != 'image':
+            self._info.publish(info)
+        self._image.publish(image)
+        if info is not None and first == 'image':
+            self._info.publish(info)
+        return stamp
+
+    def publish(self, info: CameraInfo, stamp: int | None = None) -> None:
+        """Send a camera_info alone."""
+        _stamp(info, next(_stamps) if stamp is None else stamp)
+        self._info.publish(info)
+
+    def ask(self, image: ImageMessage, info: CameraInfo, **options: Any) -> list[Any]:
+        """Send a frame until it is answered on every output listened to.
+
+        The inputs are best effort, and discovery takes its time.
+        """
+        stamps: list[int] = []
+        topics = [topic for topic in OUTPUTS if self._listens(topic)]
+
+        def answered() -> int | None:
+            return next(
+                (s for s in reversed(stamps) if all(s in self.answers[t] for t in topics)), None
+            )
+
+        def again() -> None:
+            stamps.append(self.send(image, info, **options))
+
+        self.until(answered, f'an answer on {topics}', again)
+        stamp = answered()
+        assert stamp is not None
+        return [self.answers[topic][stamp] for topic in topics]
+
+    def _listens(self, topic: str) -> bool:
+        return any(s.topic_name == self._prefix + topic for s in self.node.subscriptions)
+
+    def counts(self) -> Counter[str]:
+        """Frames by what became of them, as the newest diagnostics tell."""
+        values = self.statuses[-1].values if self.statuses else []
+        return Counter(
+            {
+                item.key.removeprefix('frames '): int(item.value)
+                for item in values
+                if item.key.startswith('frames ')
+            }
+        )
+
+    def news(self) -> Counter[str]:
+        """Counts that tell of everything up to now: those of the diagnostics after the next."""
+        told = len(self.statuses)
+        self.until(lambda: len(self.statuses) >= told + 2, 'diagnostics')
+        return self.counts()
+
+    def said(self) -> list[str]:
+        """What the node told people: log and diagnostics."""
+        return self.logged + [status.message for status in self.statuses]
+
+
+def _stamp(message: Any, stamp: int) -> None:
+    message.header.frame_id = FRAME_ID
+    message.header.stamp.sec = stamp // 10**9
+    message.header.stamp.nanosec = stamp % 10**9
+
+
+def stamp_of(message: Any) -> int:
+    """A message's stamp (ns)."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def image_message(pixels: NDArray[np.uint8], encoding: str = 'rgb8') -> ImageMessage:
+    """A sensor_msgs/Image of (h, w) or (h, w, c) uint8 pixels."""
+    message = ImageMessage(encoding=encoding, height=pixels.shape[0], width=pixels.shape[1])
+    message.step = pixels.strides[0]
+    message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
+def info_message(camera: Camera, **fields: Any) -> CameraInfo:
+    """The sensor_msgs/CameraInfo of a camera."""
+    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    return CameraInfo(
+        **{
+            'width': camera.width,
+            'height': camera.height,
+            'distortion_model': camera.distortion_model,
+            'd': list(camera.distortion) or [0.0] * 5,
+            'k': [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+            'r': [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            'p': [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+            **fields,
+        }
+    )
+
+
+def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    """An image in which every pixel differs."""
+    shape = (height, width, channels)[: 2 if channels == 1 else 3]
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """(h, w, 3) x, y, z and (h, w, 3) b, g, r of an organised cloud, by its fields."""
+    offsets = {field.name: field.offset for field in cloud.fields}
+    data = np.frombuffer(cloud.data, np.uint8).reshape(cloud.height, cloud.row_step)
+    data = data[:, : cloud.width * cloud.point_step]
+    data = data.reshape(cloud.height, cloud.width, cloud.point_step)
+    axes = [
+        np.ascontiguousarray(data[..., offsets[axis] : offsets[axis] + 4]).view(np.float32)
+        for axis in 'xyz'
+    ]
+    colour = data[..., offsets['rgb'] : offsets['rgb'] + 3]
+    return np.concatenate(axes, axis=-1), colour
+
+
+def depth_values(message: ImageMessage) -> NDArray[Any]:
+    """(h, w) pixels of a depth image."""
+    dtype = {'32FC1': np.float32, '16UC1': np.uint16}[message.encoding]
+    rows = np.frombuffer(message.data, dtype).reshape(message.height, -1)
+    return rows[:, : message.width]

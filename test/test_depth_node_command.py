@@ -1,0 +1,329 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""How depth_node starts, refuses to start, and ends; its parameters; its launch file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+import rclpy
+from conftest import ROOT
+from rclpy.parameter import Parameter
+from robot import Robot, image_message, info_message, noise
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.commands.depth_node import main
+from mono_metric_depth.model_card import METADATA_KEY, card_to_json, read_card
+from mono_metric_depth.nodes.depth_node import PARAMETERS, DepthNode
+from mono_metric_depth.onnx_metadata import write_metadata
+
+NODE = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']
+CONFIGURATION = ROOT / 'config' / 'depth.yaml'
+CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
+
+
+def _missing(model: Path, folder: Path) -> Path:
+    return folder / 'missing.onnx'
+
+
+def _truncated(model: Path, folder: Path) -> Path:
+    path = folder / 'truncated.onnx'
+    path.write_bytes(model.read_bytes()[:-300])
+    return path
+
+
+def _without_card(model: Path, folder: Path) -> Path:
+    path = folder / 'bare.onnx'
+    path.write_bytes(model.read_bytes())
+    write_metadata(path, {METADATA_KEY: ''})
+    data = path.read_bytes().replace(METADATA_KEY.encode(), b'x' * len(METADATA_KEY))
+    path.write_bytes(data)
+    return path
+
+
+def _newer_card(model: Path, folder: Path) -> Path:
+    path = folder / 'newer.onnx'
+    path.write_bytes(model.read_bytes())
+    card = json.loads(card_to_json(read_card(model)))
+    write_metadata(path, {METADATA_KEY: json.dumps({**card, 'version': 99})})
+    return path
+
+
+def _other_size(model: Path, folder: Path) -> Path:
+    path = folder / 'other.onnx'
+    path.write_bytes(model.read_bytes())
+    card = json.loads(card_to_json(read_card(model)))
+    card['canonical_camera']['width'] = 96
+    write_metadata(path, {METADATA_KEY: json.dumps(card)})
+    return path
+
+
+MODELS = [
+    (_missing, 'missing.onnx: cannot open the model file'),
+    (_truncated, 'truncated.onnx: truncated or not an ONNX model'),
+    (_without_card, 'bare.onnx: the model has no card'),
+    (_newer_card, 'newer.onnx: the model card has version 99, this package understands up to'),
+    (_other_size, 'the card asks for float32 [1, 3, 32, 96]'),
+]
+
+
+def refusal(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line that the command says when it refuses to start."""
+    with pytest.raises(SystemExit) as ended:
+        main(['depth_node', *arguments])
+    assert ended.value.code == 1
+    assert not rclpy.ok()
+    lines = capfd.readouterr().err.splitlines()
+    assert not any('Traceback' in line for line in lines)
+    errors = [line for line in lines if line.startswith('error: ')]
+    assert len(errors) == 1, lines
+    return errors[0]
+
+
+@pytest.mark.parametrize(('damage', 'message'), MODELS)
+def test_a_model_that_cannot_be_trusted_is_refused(
+    damage: Callable[[Path, Path], Path],
+    message: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    domain: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = damage(tiny_model, tmp_path)
+    assert message in refusal(['--ros-args', '-p', f'model:={path}'], capfd)
+
+
+@pytest.mark.parametrize('arguments', [['model:=/missing.onnx'], ['pitch:=2.0', '-p', 'model:=x']])
+def test_the_process_ends_with_status_1_and_one_line(arguments: list[str], domain: int) -> None:
+    done = subprocess.run([*NODE, '-p', *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ')
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['-p', 'threads:=-1'], 'threads out of range. Min: 0, Max: 256, value: -1'),
+        (['-p', 'threads:=257'], 'threads out of range'),
+        (
+            ['-p', 'threads:=many'],
+            "'threads' to 'many' of type 'STRING', expecting type 'INTEGER'",
+        ),
+        (['-p', 'rectified:=1'], "of type 'INTEGER', expecting type 'BOOL'"),
+        (['-p', 'pitch:=2.0'], 'pitch out of range Min: -1.5, Max: 1.5, value: 2.0'),
+        (['-p', 'yaw:=.nan'], 'yaw out of range'),
+        (['-p', 'depth_encoding:=mono8'], "must be one of 32FC1, 16UC1, got 'mono8'"),
+        (['-p', 'depth_resolution:=full'], "must be one of network, input, got 'full'"),
+        (['--params-file', '/missing.yaml'], "Couldn't parse params file"),
+        (['-p', 'rubbish'], "Couldn't parse parameter override rule"),
+        (['--rubbish'], '--rubbish'),
+        (['-p', 'qos_overrides./image.subscription.reliability:=often'], '`often`'),
+    ],
+)
+def test_a_bad_parameter_is_refused(
+    arguments: list[str],
+    message: str,
+    tiny_model: Path,
+    domain: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = ['-p', f'model:={tiny_model}']
+    assert message in refusal(['--ros-args', *model, *arguments], capfd)
+
+
+def test_an_argument_that_ros_does_not_take_is_refused(
+    domain: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "unexpected argument 'model:=a.onnx'" in refusal(['model:=a.onnx'], capfd)
+
+
+def started(domain: int, arguments: list[str]) -> tuple[Robot, DepthNode]:
+    robot = Robot(domain)
+    node = DepthNode(context=robot.context, cli_args=['--ros-args', *arguments])
+    robot.add(node)
+    return robot, node
+
+
+def test_every_parameter_is_described_and_read_only(domain: int, tiny_model: Path) -> None:
+    robot, node = started(domain, ['-p', f'model:={tiny_model}', '-p', 'pich:=0.1'])
+    try:
+        for name, default, description, allowed in PARAMETERS:
+            descriptor = node.describe_parameter(name)
+            assert descriptor.description == description
+            assert len(description) > 10
+            assert descriptor.read_only
+            ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+            assert ranges == (allowed if isinstance(allowed, list) else [])
+            if isinstance(allowed, tuple):
+                assert all(value in descriptor.additional_constraints for value in allowed)
+                assert default in allowed
+            (result,) = node.set_parameters([Parameter(name, value=default)])
+            assert not result.successful
+            assert 'read-only' in result.reason
+        warning = 'there is no parameter pich, it is ignored; known are model, threads'
+        robot.until(lambda: any(warning in line for line in robot.logged), 'a warning')
+    finally:
+        robot.close()
+
+
+def test_the_parameter_file_holds_every_parameter_with_its_default(
+    domain: int, tiny_model: Path
+) -> None:
+    (parameters,) = yaml.safe_load(CONFIGURATION.read_text()).values()
+    expected = {name: default for name, default, *_ in PARAMETERS}
+    assert parameters['ros__parameters'] == expected
+    kinds = {name: type(value) for name, value in parameters['ros__parameters'].items()}
+    assert kinds == {name: type(default) for name, default in expected.items()}
+    model = ['-p', f'model:={tiny_model}']
+    robot, node = started(domain, ['--params-file', str(CONFIGURATION), *model])
+    try:
+        robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+        for name, default in expected.items():
+            value = node.get_parameter(name).value
+            assert value == (str(tiny_model) if name == 'model' else default)
+        assert not any('there is no parameter' in line for line in robot.logged)
+    finally:
+        robot.close()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_in_the_midst_of_its_work(
+    number: signal.Signals, domain: int, tiny_model: Path
+) -> None:
+    command = [*NODE, '-p', f'model:={tiny_model}', '-p', 'depth_resolution:=input']
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    robot = Robot(domain)
+    image, info = image_message(noise(480, 640)), info_message(CAMERA.resized(640, 480))
+    try:
+        robot.ask(image, info)
+        ended = threading.Event()
+        stream = threading.Thread(target=keep_sending, args=(robot, image, info, ended))
+        stream.start()
+        robot.until(lambda: len(robot.answers['depth/points']) > 5, 'a stream of answers')
+        sent = time.monotonic()
+        node.send_signal(number)
+        output, errors = node.communicate(timeout=30)
+        lasted = time.monotonic() - sent
+        ended.set()
+        stream.join()
+    finally:
+        robot.close()
+        node.kill()
+    assert node.returncode == 0, errors
+    assert 'Traceback' not in errors + output
+    assert 'dropped' not in errors
+    # 0.5 s where nothing else runs.
+    assert lasted < 5
+
+
+def keep_sending(robot: Robot, image: object, info: object, ended: threading.Event) -> None:
+    while not ended.wait(0.02):
+        robot.send(image, info)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_model_loads_ends_the_node_quietly(
+    number: signal.Signals, domain: int, tiny_model: Path
+) -> None:
+    program = (
+        'import os, time\n'
+        'from mono_metric_depth.commands.depth_node import main\n'
+        'from mono_metric_depth.estimator import DepthEstimator\n'
+        'load = DepthEstimator.load\n'
+        'def interrupted(*args, **options):\n'
+        f'    os.kill(os.getpid(), {int(number)})\n'
+        '    time.sleep(0.3)\n'
+        '    return load(*args, **options)\n'
+        'DepthEstimator.load = interrupted\n'
+        f'main(["depth_node", "--ros-args", "-p", "model:={tiny_model}"])\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'Traceback' not in done.stderr
+    assert 'error' not in done.stderr
+
+
+def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
+    path = ROOT / 'launch' / 'depth.launch.py'
+    text = path.read_text()
+    compile(text, str(path), 'exec')
+    for name in ('depth.yaml', 'fastdds.xml'):
+        assert f"'{name}'" in text
+        assert (ROOT / 'config' / name).is_file()
+    root = ElementTree.parse(ROOT / 'config' / 'fastdds.xml').getroot()
+    (segment,) = (item for item in root.iter() if item.tag.endswith('segment_size'))
+    assert int(segment.text or 0) >= 64 * 2**20
+
+
+def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
+    """Where launch_ros is; with the installed layout made of links."""
+    pytest.importorskip('launch_ros.actions')
+    prefix = tmp_path / 'prefix'
+    share = prefix / 'share' / 'mono_metric_depth'
+    (share / 'launch').mkdir(parents=True)
+    (share / 'config').symlink_to(ROOT / 'config')
+    launch_file = share / 'launch' / 'depth.launch.py'
+    launch_file.symlink_to(ROOT / 'launch' / 'depth.launch.py')
+    index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    index.mkdir(parents=True)
+    (index / 'mono_metric_depth').touch()
+    executable = prefix / 'lib' / 'mono_metric_depth' / 'depth_node'
+    executable.parent.mkdir(parents=True)
+    executable.write_text(
+        f'#!{sys.executable}\nfrom mono_metric_depth.commands.depth_node import main\nmain()\n'
+    )
+    executable.chmod(0o755)
+    arguments = {
+        'model': str(tiny_model),
+        'namespace': 'front',
+        'image': '/image',
+        'camera_info': '/camera_info',
+    }
+    program = (
+        'import sys\n'
+        'from launch import LaunchDescription, LaunchService\n'
+        'from launch.actions import IncludeLaunchDescription\n'
+        'from launch.launch_description_sources import PythonLaunchDescriptionSource\n'
+        'service = LaunchService()\n'
+        f'source = PythonLaunchDescriptionSource({str(launch_file)!r})\n'
+        f'included = IncludeLaunchDescription(source, launch_arguments={arguments!r}.items())\n'
+        'service.include_launch_description(LaunchDescription([included]))\n'
+        'sys.exit(service.run())\n'
+    )
+    paths = os.pathsep.join([str(prefix), os.environ.get('AMENT_PREFIX_PATH', '')])
+    launched = subprocess.Popen(
+        [sys.executable, '-c', program],
+        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(tmp_path / 'log')},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    robot = Robot(domain, namespace='front')
+    try:
+        robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+        robot.until(lambda: robot.statuses, 'diagnostics')
+        assert robot.statuses[-1].name == '/front/depth_node: depth'
+    finally:
+        robot.close()
+        launched.send_signal(signal.SIGINT)
+        output = launched.communicate(timeout=30)[0]
+    assert launched.returncode == 0, output
+    assert 'model tiny' in output
+    assert 'process has finished cleanly' in output
