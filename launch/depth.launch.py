@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the depth node on a camera."""
 
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 
 ARGUMENTS = {
     'image': ('/camera/image_raw', 'Topic of the camera images.'),
@@ -34,10 +34,10 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=PathJoinSubstitution([config, 'depth.yaml']),
                 description='Parameters of the node (YAML).',
             ),
-            # Large messages; a profile that is already set stays.
-            SetEnvironmentVariable(
-                'FASTRTPS_DEFAULT_PROFILES_FILE',
-                EnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', default_value=profile),
+            # Large messages; a profile that is already set stays. Fast DDS 3 renamed the variable.
+            *(
+                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
+                for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
             ),
             OpaqueFunction(function=_node),
         ]

@@ -24,7 +24,7 @@ DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
 
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
-_ROWS = 64
+_ROWS = 16
 
 
 class EstimatorError(ValueError):

@@ -21,7 +21,9 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+import rclpy
 from conftest import ROOT, TINY_CAMERA, TINY_DEPTH, next_domain
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from robot import (
     FRAME_ID,
@@ -38,8 +40,17 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets.bag import (
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    new_bag,
+    read_messages,
+    write_drive,
+)
 from mono_metric_depth.datasets.dgp import DgpSequence
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.nodes.bag_exchange import BagExchange
 from mono_metric_depth.nodes.depth_node import DepthNode
 
 SAMPLE = ROOT.parent / 'shared' / 'data' / 'dgp_sample' / 'scene_dataset_v1.0.json'
@@ -612,3 +623,62 @@ def test_a_frame_is_answered_with_its_own_stamp_and_frame(process_robot: Robot) 
     assert len({stamp_of(found) for found in answers}) == 1
     assert {found.header.frame_id for found in answers} == {FRAME_ID}
     assert len(answers) == len(OUTPUTS)
+
+
+def test_a_bag_is_played_and_what_comes_back_is_recorded(
+    process_robot: Robot, tmp_path: Path
+) -> None:
+    frames = [Frame(10**9 + n * 10**8, noise(60, 100), CAMERA) for n in range(4)]
+    write_drive(tmp_path / 'played', frames)
+    kinds = {
+        '/depth/image': 'sensor_msgs/msg/Image',
+        '/depth/camera_info': 'sensor_msgs/msg/CameraInfo',
+        '/depth/points': 'sensor_msgs/msg/PointCloud2',
+    }
+    inputs = {INFO_TOPIC: kinds['/depth/camera_info'], IMAGE_TOPIC: kinds['/depth/image']}
+    remap = [f'{IMAGE_TOPIC}:=/image', f'{INFO_TOPIC}:=/camera_info']
+    arguments = ['--ros-args', *(word for rule in remap for word in ('-r', rule))]
+    rclpy.init(args=arguments, domain_id=process_robot.domain)
+    played: list[int] = []
+    try:
+        with new_bag(tmp_path / 'recorded') as writer:
+            exchange = BagExchange(kinds, writer)
+            executor = SingleThreadedExecutor()
+            executor.add_node(exchange)
+            thread = threading.Thread(target=executor.spin, daemon=True)
+            thread.start()
+            try:
+                exchange.connect(inputs, 30.0, lambda: True)
+                exchange.play(tmp_path / 'played', IMAGE_TOPIC, 2.0, lambda: played.append(1))
+            finally:
+                executor.shutdown()
+                thread.join(timeout=5)
+                exchange.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    stamps = [frame.stamp for frame in frames]
+    assert len(played) == 4
+    assert list(exchange.sent) == stamps
+    assert all(list(found) == stamps for found in exchange.received.values())
+    recorded = list(read_messages(tmp_path / 'recorded'))
+    for topic in kinds:
+        found = [message for name, _, message in recorded if name == topic]
+        assert [stamp_of(message) for message in found] == stamps
+        assert {message.header.frame_id for message in found} == {'camera_optical_frame'}
+
+
+def test_a_bag_is_not_played_to_a_node_that_has_ended_or_never_appears(
+    domain: int, tmp_path: Path
+) -> None:
+    rclpy.init(domain_id=domain)
+    try:
+        with new_bag(tmp_path / 'recorded') as writer:
+            exchange = BagExchange({'/depth/image': 'sensor_msgs/msg/Image'}, writer)
+            inputs = {IMAGE_TOPIC: 'sensor_msgs/msg/Image'}
+            with pytest.raises(TimeoutError, match='the node has ended'):
+                exchange.connect(inputs, 30.0, lambda: False)
+            with pytest.raises(TimeoutError, match=r'did not appear within 0\.2 s'):
+                exchange.connect(inputs, 0.2, lambda: True)
+            exchange.destroy_node()
+    finally:
+        rclpy.try_shutdown()

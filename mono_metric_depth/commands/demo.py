@@ -10,10 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,9 +23,9 @@ from mono_metric_depth.frame import Frame
 
 _REAL_CAMERAS = ('CAMERA_01', 'CAMERA_05', 'CAMERA_06')
 _SEED = 2001
-_FRAMES = 60
-_SIZE = (1280, 640)
 _NODE_START = 60.0
+#: Images per second. Real images come from three cameras: each takes a moment to get used to.
+_DRIVE_RATE, _REAL_RATE = 10.0, 2.0
 _TRUTH_RANGE = (0.5, 80.0)
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--output', type=Path, default=Path('demo'), help='replaced if it exists')
     parser.add_argument('--real', type=Path, help='a DGP scene_dataset json of real images')
     parser.add_argument('--model', type=Path, help='the shipped model if left out')
-    parser.add_argument('--rate', type=float, default=8.0, help='images per second')
+    parser.add_argument('--frames', type=int, default=60, help='of the generated drive')
     options = parser.parse_args(arguments)
     try:
         import rclpy
@@ -75,9 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(configuration_file('fastdds.xml'))
-    rows = [_play('generated drive', _generated(), output / 'drive', options)]
+    drive = _generated(options.frames)
+    rows = [_play('generated drive', drive, output / 'drive', options.model, _DRIVE_RATE)]
     if options.real is not None and options.real.is_file():
-        rows.append(_play('real images', _real(options.real), output / 'real', options))
+        real = _real(options.real)
+        rows.append(_play('real images', real, output / 'real', options.model, _REAL_RATE))
     elif options.real is not None:
         print(f'{options.real} is not there: real images are left out')
     table = _table(rows, options.model)
@@ -86,13 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
     print(f'pictures, bags and this table are in {output.resolve()}')
 
 
-def _generated() -> Iterable[Frame]:
-    from mono_metric_depth.worlds import DOMAINS, Drive
+def _generated(frames: int) -> Iterable[Frame]:
+    from mono_metric_depth.worlds import Drive
 
     # The target's kind of world: no depth of it was ever trained on.
-    camera = DOMAINS['suburb'].camera.resized(*_SIZE)
-    drive = Drive('suburb', _SEED, _FRAMES, camera=camera)
-    return tqdm(drive, desc='rendering a drive', unit='frame')
+    return tqdm(Drive('suburb', _SEED, frames), desc='rendering a drive', unit='frame')
 
 
 def _real(path: Path) -> Iterable[Frame]:
@@ -105,7 +105,9 @@ def _real(path: Path) -> Iterable[Frame]:
             stamp += 10**9
 
 
-def _play(name: str, frames: Iterable[Frame], folder: Path, options: Any) -> Row:
+def _play(
+    name: str, frames: Iterable[Frame], folder: Path, model: Path | None, rate: float
+) -> Row:
     """Write the bag, play it to a node of its own, record, draw and compare."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -122,8 +124,8 @@ def _play(name: str, frames: Iterable[Frame], folder: Path, options: Any) -> Row
     write_drive(bag, frames)
     command = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']
     command += ['-r', f'image:={IMAGE_TOPIC}', '-r', f'camera_info:={INFO_TOPIC}']
-    if options.model is not None:
-        command += ['-p', f'model:={options.model}']
+    if model is not None:
+        command += ['-p', f'model:={model}']
     node = subprocess.Popen(command)
     rclpy.init()
     try:
@@ -138,8 +140,6 @@ def _play(name: str, frames: Iterable[Frame], folder: Path, options: Any) -> Row
             exchange = BagExchange(outputs, writer)
             executor = SingleThreadedExecutor()
             executor.add_node(exchange)
-            import threading
-
             thread = threading.Thread(target=executor.spin, daemon=True)
             thread.start()
             try:
@@ -149,7 +149,7 @@ def _play(name: str, frames: Iterable[Frame], folder: Path, options: Any) -> Row
                     lambda: node.poll() is None,
                 )
                 with tqdm(desc=f'playing {name}', unit='frame') as bar:
-                    exchange.play(bag, IMAGE_TOPIC, options.rate, bar.update)
+                    exchange.play(bag, IMAGE_TOPIC, rate, bar.update)
             finally:
                 executor.shutdown()
                 thread.join(timeout=5)

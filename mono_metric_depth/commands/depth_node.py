@@ -35,7 +35,6 @@ def _run(arguments: list[str]) -> None:
 
     try:
         others = remove_ros_args(arguments)[1:]
-        rclpy.init(args=arguments)
     except RuntimeError as err:
         fail(f'ROS cannot use the arguments: {_line(err)}')
     if others:
@@ -43,6 +42,7 @@ def _run(arguments: list[str]) -> None:
             f'unexpected argument {others[0]!r}; parameters are given as '
             '--ros-args -p NAME:=VALUE, or --ros-args --params-file depth.yaml'
         )
+    rclpy.init(args=arguments)
     node = None
     try:
         node = DepthNode()

@@ -79,6 +79,12 @@ def export(trainer: Any, output: Path) -> None:
         },
     )
     export_onnx(trainer.depth_network, card, output)
+    try:
+        from mono_metric_depth.evaluation.pictures import draw_training
+    except ImportError:
+        print('no picture of the training: matplotlib is not installed')
+    else:
+        draw_training(trainer.folder / 'log.csv', trainer.folder / 'training.png')
     print(describe_card(card))
     print(f'wrote {output}')
 

@@ -22,6 +22,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import ReaderError, StoragePlugin, Writer
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from mono_metric_depth.camera import Camera, Mount
@@ -177,7 +178,7 @@ def read_messages(
     for topic, stamp, kind, data in read_raw_messages(path, topics):
         try:
             message = _STORE.deserialize_cdr(data, kind)
-        except (AssertionError, IndexError, KeyError, ValueError, struct.error) as err:
+        except (AssertionError, IndexError, KeyError, SerdeError, ValueError, struct.error) as err:
             msg = f'{path}: {topic} at {stamp} ns: damaged, or {kind} is not known: {err!r}'
             raise DatasetError(msg) from err
         yield topic, stamp, message

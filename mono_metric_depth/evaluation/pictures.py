@@ -1,9 +1,10 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of published depth: image, metric depth, bird's-eye view of the cloud."""
+"""Pictures: published depth beside its image and cloud; the course of a training."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,50 @@ def draw_frames(
         bar.ax.invert_yaxis()
         _draw_from_above(right, frame.points, furthest)
     figure.savefig(path, dpi=80)
+
+
+def draw_training(log: Path, path: Path) -> None:
+    """Draw losses and held-out errors of a training.
+
+    Args:
+        log: The ``log.csv`` of the training's folder.
+        path: PNG to write.
+    """
+    with log.open(newline='') as file:
+        rows = list(csv.DictReader(file))
+
+    def column(name: str) -> tuple[list[int], list[float]]:
+        known = [(int(row['step']), float(row[name])) for row in rows if row[name]]
+        return [step for step, _ in known], [value for _, value in known]
+
+    figure = Figure(figsize=(11, 3.4), layout='constrained')
+    losses, errors, scales = figure.subplots(1, 3)
+    for name in ('source_photometric', 'target_photometric', 'source_log_depth'):
+        losses.plot(*column(name), label=name.replace('_', ' '), linewidth=0.8)
+    losses.set_yscale('log')
+    losses.legend(fontsize=8)
+    losses.set_title('training losses', fontsize=10, loc='left')
+    for name in ('abs_rel', 'target_abs_rel'):
+        errors.plot(*column(name), marker='o', label=_LABELS[name])
+    errors.set_ylim(bottom=0)
+    errors.legend(fontsize=8)
+    errors.set_title('held-out AbsRel, scaled by the source', fontsize=10, loc='left')
+    for name in ('median_ratio', 'target_median_ratio'):
+        scales.plot(*column(name), marker='o', label=_LABELS[name])
+    scales.legend(fontsize=8)
+    scales.set_title('median true / predicted depth', fontsize=10, loc='left')
+    for axes in (losses, errors, scales):
+        axes.set_xlabel('step')
+        axes.grid(True, color='0.9')
+    figure.savefig(path, dpi=80)
+
+
+_LABELS = {
+    'abs_rel': 'source',
+    'target_abs_rel': 'target (reported only)',
+    'median_ratio': 'source',
+    'target_median_ratio': 'target (reported only)',
+}
 
 
 def _draw_from_above(axes: mpl.axes.Axes, points: NDArray[np.float32], furthest: float) -> None:

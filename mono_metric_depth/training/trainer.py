@@ -161,6 +161,7 @@ class Trainer:
             recipe.seed,
         )
         validation = self.drives('source_validation', with_depth=True)
+        test = self.drives('target_test', with_depth=True)
         with tqdm(total=recipe.steps, initial=self.step, desc='training', unit='step') as bar:
             while self.step < recipe.steps:
                 batch = batches.batch(self.step).to(self.device)
@@ -170,7 +171,7 @@ class Trainer:
                 if self.step % _LOG_EVERY == 0:
                     bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
                 if self.step % _VALIDATE_EVERY == 0:
-                    losses |= self._validate(validation)
+                    losses |= self._validate(validation, test)
                     tqdm.write(_line(self.step, losses))
                 if self.step % _LOG_EVERY == 0:
                     self._log(losses)
@@ -272,11 +273,26 @@ class Trainer:
         depth = self.depth_network(normalised)[0][0, 0].cpu().numpy()
         return np.asarray(np.where(drive.seen, depth, np.nan), np.float32)
 
-    def _validate(self, drives: list[AlignedDrive]) -> dict[str, float]:
-        pairs = self.pairs(drives, every=max(1, len(drives[0].images) // _VALIDATION_FRAMES))
-        ratio = float(np.median(image_ratios(pairs)))
-        metrics = mean_metrics([depth_metrics(p * ratio, g) for p, g in pairs])
-        return {'abs_rel': metrics.abs_rel, 'delta1': metrics.delta1, 'median_ratio': ratio}
+    def _validate(
+        self, source: list[AlignedDrive], target: list[AlignedDrive]
+    ) -> dict[str, float]:
+        """Errors on held-out drives, both scaled by the median ratio of the source.
+
+        The target's are for the log alone: nothing is chosen by them.
+        """
+        results: dict[str, float] = {}
+        scale = 1.0
+        for prefix, drives in (('', source), ('target_', target)):
+            if not drives:
+                continue
+            pairs = self.pairs(drives, every=max(1, len(drives[0].images) // _VALIDATION_FRAMES))
+            ratio = float(np.median(image_ratios(pairs)))
+            scale = scale if prefix else ratio
+            metrics = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
+            results[f'{prefix}abs_rel'] = metrics.abs_rel
+            results[f'{prefix}delta1'] = metrics.delta1
+            results[f'{prefix}median_ratio'] = ratio
+        return results
 
     def fit_scale(self) -> GlobalScale:
         """The one scalar, on the held-out source drives."""
@@ -332,6 +348,9 @@ _COLUMNS = (
     'abs_rel',
     'delta1',
     'median_ratio',
+    'target_abs_rel',
+    'target_delta1',
+    'target_median_ratio',
 )
 
 

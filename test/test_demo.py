@@ -1,0 +1,65 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo, from the command to its pictures."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from mono_metric_depth.datasets.bag import read_messages
+from mono_metric_depth.evaluation.bag_depth import DEPTH_INFO_TOPIC, DEPTH_TOPIC, POINTS_TOPIC
+
+SAMPLE = Path(__file__).parents[2] / 'shared/data/dgp_sample/scene_dataset_v1.0.json'
+
+
+def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.demo', *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_demo_leaves_pictures_bags_and_a_table(tmp_path: Path) -> None:
+    output = tmp_path / 'demo'
+    done = demo('--output', output, '--real', SAMPLE, '--frames', '12')
+    assert done.returncode == 0, done.stderr
+    names = ['drive', 'real'] if SAMPLE.is_file() else ['drive']
+    table = (output / 'table.md').read_text()
+    rows = [line.split('|') for line in table.splitlines() if re.match(r'\| (gen|real)', line)]
+    assert len(rows) == len(names)
+    abs_rel, delta1 = float(rows[0][2]), float(rows[0][3])
+    # The shipped model, on a kind of world that it has no depth of: far better than a guess.
+    assert abs_rel < 0.25
+    assert delta1 > 0.6
+    for row, name in zip(rows, names, strict=True):
+        sent, received, dropped = (int(row[column]) for column in (5, 6, 7))
+        assert sent == received + dropped
+        assert received > 0
+        picture = cv2.imread(str(output / f'{name}.png'))
+        assert picture is not None
+        assert picture.std() > 20
+        counts = dict.fromkeys((DEPTH_TOPIC, DEPTH_INFO_TOPIC, POINTS_TOPIC), 0)
+        for topic, _, _ in read_messages(output / f'{name}_depth'):
+            counts[topic] += 1
+        assert set(counts.values()) == {received}
+
+
+def test_the_demo_touches_no_folder_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / 'precious.txt').write_text('mine')
+    done = demo('--output', tmp_path)
+    assert done.returncode == 1
+    assert 'not a demo folder' in done.stderr
+    assert (tmp_path / 'precious.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('model', ['missing.onnx', 'text.onnx'])
+def test_the_demo_says_why_the_node_does_not_start(model: str, tmp_path: Path) -> None:
+    (tmp_path / 'text.onnx').write_text('this is no model')
+    done = demo('--output', tmp_path / 'demo', '--frames', '2', '--model', tmp_path / model)
+    assert done.returncode == 1
+    assert model in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,154 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import make_card, write_model
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.engines import Engine, EngineError
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+
+WEIGHTS = (0.25, 0.5, 0.25)
+
+
+def expected(images: np.ndarray) -> np.ndarray:
+    """(b, 1, h, w) what the model of samples.write_model gives."""
+    return np.clip(np.tensordot(images, WEIGHTS, ((1,), (0,))), 0.01, 100.0)[:, None]
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+@pytest.mark.parametrize('kind', ['static', 'dynamic batch', 'all dynamic', 'output unknown'])
+def test_a_network_is_run_in_its_own_buffers(tmp_path: Path, batch: int, kind: str) -> None:
+    shape: dict[str, Any] = {
+        'static': {'shape': (batch, 3, 24, 32)},
+        'dynamic batch': {'shape': ('batch', 3, 24, 32)},
+        'all dynamic': {'shape': ('batch', 3, 'height', 'width')},
+        'output unknown': {'shape': ('b', 3, 24, 32), 'output_shape': ('x', 'y', 'z', 'w')},
+    }[kind]
+    path = write_model(tmp_path / 'tiny.onnx', weights=WEIGHTS, **shape)
+    engine = OnnxRuntimeEngine(path, make_card(), batch=batch, threads=1)
+    buffers = engine.input, engine.output
+    assert engine.input.shape == (batch, 3, 24, 32)
+    assert engine.output.shape == (batch, 1, 24, 32)
+    assert engine.input.dtype == engine.output.dtype == np.float32
+    engine.warm_up()
+    for seed in range(3):
+        engine.input[:] = np.random.default_rng(seed).uniform(-1, 4, engine.input.shape)
+        engine.run()
+        np.testing.assert_allclose(engine.output, expected(engine.input), rtol=1e-5)
+    assert (engine.input, engine.output)[0] is buffers[0]
+    assert engine.output is buffers[1]
+
+
+def test_the_runtime_and_the_provider_in_use_are_reported(tmp_path: Path) -> None:
+    import onnxruntime
+
+    engine: Engine = OnnxRuntimeEngine(write_model(tmp_path / 'tiny.onnx'), make_card())
+    assert engine.name == f'onnxruntime {onnxruntime.__version__}'
+    assert engine.provider in onnxruntime.get_available_providers()
+    # What is not installed is passed over, not claimed.
+    engine = OnnxRuntimeEngine(
+        write_model(tmp_path / 'tiny.onnx'),
+        make_card(),
+        providers=('NoSuchExecutionProvider', 'CPUExecutionProvider'),
+    )
+    assert engine.provider == 'CPUExecutionProvider'
+
+
+def test_providers_that_are_not_there_are_named(tmp_path: Path) -> None:
+    path = write_model(tmp_path / 'tiny.onnx')
+    with pytest.raises(EngineError, match='none of the providers .*NoSuch'):
+        OnnxRuntimeEngine(path, make_card(), providers=('NoSuchExecutionProvider',))
+
+
+@pytest.mark.parametrize(
+    ('model', 'card', 'message'),
+    [
+        ({'input_name': 'x'}, {}, r"the card names the input 'image', the model has \['x'\]"),
+        ({'output_name': 'y'}, {}, r"the card names the output 'depth', the model has \['y'\]"),
+        ({}, {'canonical_camera': Camera(64, 24, 30, 30, 15, 11)}, r'\[1, 3, 24, 64\]'),
+        ({'shape': (2, 3, 24, 32)}, {}, r'\[2, 3, 24, 32\], the card asks for .*\[1, 3, 24, 32\]'),
+        ({'shape': (1, 1, 24, 32), 'weights': (1.0,)}, {}, r'asks for float32 \[1, 3, 24, 32\]'),
+        ({'dtype': np.float16}, {}, r"input 'image' is tensor\(float16\)"),
+        ({'extra_input': True}, {}, r"only input, it has \['image', 'intrinsics'\]"),
+    ],
+)
+def test_a_model_that_is_not_that_of_the_card_is_refused(
+    tmp_path: Path, model: dict[str, Any], card: dict[str, Any], message: str
+) -> None:
+    path = write_model(tmp_path / 'tiny.onnx', **model)
+    with pytest.raises(EngineError, match=message) as caught:
+        OnnxRuntimeEngine(path, make_card(**card))
+    assert str(path) in str(caught.value)
+
+
+def test_a_model_whose_free_sizes_turn_out_otherwise_fails_by_name(tmp_path: Path) -> None:
+    # The network halves its output, which its declared, free shape does not tell.
+    from onnx import TensorProto, helper, save
+
+    graph = helper.make_graph(
+        [
+            helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
+            helper.make_node('MaxPool', ['mean'], ['depth'], kernel_shape=[2, 2], strides=[2, 2]),
+        ],
+        'half',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, 'h', 'w'])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [1, 1, 'a', 'b'])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    save(model, tmp_path / 'half.onnx')
+    engine = OnnxRuntimeEngine(tmp_path / 'half.onnx', make_card())
+    with pytest.raises(EngineError, match='ONNX Runtime failed'):
+        engine.warm_up()
+
+
+@pytest.mark.parametrize('content', [b'', b'no model', b'\x08\x08\x3a\x00'])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / 'bad.onnx'
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match=r'bad\.onnx: '):
+        OnnxRuntimeEngine(path, make_card()).warm_up()
+
+
+def test_a_truncated_or_missing_file_is_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / 'tiny.onnx')
+    content = path.read_bytes()
+    for size in (1, len(content) // 3, len(content) // 2, len(content) - 5):
+        path.write_bytes(content[:size])
+        with pytest.raises(EngineError, match=r'tiny\.onnx: ONNX Runtime cannot load'):
+            OnnxRuntimeEngine(path, make_card())
+    with pytest.raises(EngineError, match='cannot load'):
+        OnnxRuntimeEngine(tmp_path / 'missing.onnx', make_card())
+
+
+def test_a_closed_engine_says_so(tmp_path: Path) -> None:
+    engine = OnnxRuntimeEngine(write_model(tmp_path / 'tiny.onnx'), make_card())
+    engine.close()
+    with pytest.raises(EngineError, match='closed'):
+        engine.run()
+
+
+def test_memory_does_not_grow_with_frames(tmp_path: Path) -> None:
+    status = Path('/proc/self/statm')
+    if not status.exists():
+        pytest.skip('no /proc')
+    shape = (1, 3, 96, 256)
+    path = write_model(tmp_path / 'tiny.onnx', shape=shape)
+    card = make_card(canonical_camera=Camera(256, 96, 205.0, 205.0, 127.5, 40.0))
+    engine = OnnxRuntimeEngine(path, card, threads=1)
+
+    def resident() -> int:
+        return int(status.read_text().split()[1]) * 4096
+
+    for _ in range(50):
+        engine.run()
+    before = resident()
+    for _ in range(400):
+        engine.run()
+    # 400 outputs alone would be 39 MB.
+    assert resident() - before < 8_000_000
