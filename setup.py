@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One build description for ``colcon build`` and ``pip install .``."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -44,8 +44,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
-        (f'share/{PACKAGE}/config', glob('config/*')),
+        (f'share/{PACKAGE}/launch', sorted(map(str, Path('launch').glob('*.launch.py')))),
+        (f'share/{PACKAGE}/config', sorted(map(str, Path('config').glob('*')))),
     ],
     install_requires=[
         'numpy>=1.26',
@@ -56,7 +56,9 @@ setup(
         'tqdm',
     ],
     extras_require={
-        'ros': [f'{package}; python_version >= "3.11" and python_version < "3.13"' for package in ROS],
+        'ros': [
+            f'{package}; python_version >= "3.11" and python_version < "3.13"' for package in ROS
+        ],
         'train': TRAIN,
         'demo': ['matplotlib'],
         'dev': DEV,

@@ -120,7 +120,10 @@ def _play(
     )
     from mono_metric_depth.nodes.bag_exchange import BagExchange
 
-    bag, recorded = folder.with_name(f'{folder.name}_bag'), folder.with_name(f'{folder.name}_depth')
+    bag, recorded = (
+        folder.with_name(f'{folder.name}_bag'),
+        folder.with_name(f'{folder.name}_depth'),
+    )
     write_drive(bag, frames)
     command = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']
     command += ['-r', f'image:={IMAGE_TOPIC}', '-r', f'camera_info:={INFO_TOPIC}']

@@ -44,7 +44,7 @@ def draw_frames(
         drawn = middle.imshow(
             np.ma.masked_invalid(depth), cmap=colours, norm=mpl.colors.LogNorm(3.0, furthest)
         )
-        middle.set_title('published depth (grey: not seen by the network)', fontsize=10, loc='left')
+        middle.set_title('published depth (grey: unseen)', fontsize=10, loc='left')
         middle.axis('off')
         ticks = [value for value in (3, 5, 10, 20, 40, 60, 80) if value <= furthest]
         bar = figure.colorbar(drawn, ax=middle, ticks=ticks, shrink=0.8, label='m')

@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The default depth network: a residual encoder and a skip-connected decoder of plain convolutions.
+"""The default depth network: residual encoder, skip-connected decoder, plain convolutions.
 
 Nothing but 3x3 and 1x1 convolutions, batch normalisation (folded at export), ReLU and nearest
 upsampling: operations that TensorRT fuses well. The head is Monodepth2's (Godard et al. 2019):
@@ -87,7 +87,8 @@ class FullDepth(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(b, 3, h, w) normalised image -> (b, 1, h, w) depth in the network's units."""
-        return self.network(image)[0]
+        depth: Tensor = self.network(image)[0]
+        return depth
 
 
 class _Residual(nn.Module):

@@ -44,11 +44,13 @@ class MixedBatch:
     def to(self, device: torch.device) -> MixedBatch:
         """The batch on a device."""
         return MixedBatch(
-            *(getattr(self, name).to(device, non_blocking=True) for name in _TENSORS), self.names
+            self.frames.to(device),
+            self.jittered.to(device),
+            self.seen.to(device),
+            self.depth.to(device),
+            self.intrinsics.to(device),
+            self.names,
         )
-
-
-_TENSORS = ('frames', 'jittered', 'seen', 'depth', 'intrinsics')
 
 
 class MixedBatches:

@@ -28,8 +28,8 @@ class Recipe:
         name: Of the model.
         canonical_camera: Pinhole; width and height are multiples of 32, at least 64.
         levelled: Whether to take the mount's mean pitch, roll and yaw of each drive out.
-        source, target: Drives to train on (see :func:`~mono_metric_depth.datasets.sequence_names`);
-            depth of the source serves for the scale, and for training if ``source_depth_weight``
+        source, target: Drives to train on, as in
+            :func:`~mono_metric_depth.datasets.sequence_names`; depth of the source serves for the scale, and for training if ``source_depth_weight``
             is positive; depth of the target is never read for training.
         source_validation: Held-out source drives: the scale is fitted here.
         target_test: Held-out target drives, reported only; may be empty.
@@ -144,7 +144,8 @@ def _value(name: str, item: dataclasses.Field[Any], value: Any) -> Any:
         if set(value) != set(names) or not all(isinstance(v, int | float) for v in value.values()):
             msg = f'{name} needs exactly the numbers {", ".join(names)}'
             raise RecipeError(msg)
-        return Camera(int(value['width']), int(value['height']), *(float(value[n]) for n in names[2:]))
+        fx, fy, cx, cy = (float(value[entry]) for entry in names[2:])
+        return Camera(int(value['width']), int(value['height']), fx, fy, cx, cy)
     if kind == 'tuple[str, ...]' and isinstance(value, list | tuple):
         return tuple(map(str, value))
     if kind == 'tuple[float, float]' and isinstance(value, list | tuple):

@@ -191,7 +191,7 @@ class Trainer:
             msg = f'the loss is {value} at step {self.step}, batch: {", ".join(batch.names)}'
             raise TrainingError(msg)
         self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
         self._schedule.step()
