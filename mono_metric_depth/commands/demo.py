@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""``demo``: play a generated drive and real images to the real node; leave pictures and a table."""
+"""``demo``: play a generated drive and real images to the node; leave pictures and a table."""
 
 from __future__ import annotations
 

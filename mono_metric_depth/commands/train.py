@@ -92,7 +92,7 @@ def export(trainer: Any, output: Path) -> None:
 class _Stop:
     """Turns Ctrl-C (and SIGTERM) into a request to stop after the step.
 
-    It takes effect with the first step: before, and at the second Ctrl-C, there is nothing to save.
+    It takes effect with the first step: before that there is nothing to save.
     """
 
     def __init__(self) -> None:

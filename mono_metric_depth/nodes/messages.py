@@ -121,7 +121,7 @@ class DepthMessage:
             self.depth.fill(np.nan)
 
 
-def millimetres(depth: NDArray[np.float32], out: NDArray[np.uint16]) -> None:
+def millimetres(depth: NDArray[Any], out: NDArray[Any]) -> None:
     """Depth as 16UC1 holds it.
 
     Args:

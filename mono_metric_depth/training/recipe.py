@@ -29,8 +29,9 @@ class Recipe:
         canonical_camera: Pinhole; width and height are multiples of 32, at least 64.
         levelled: Whether to take the mount's mean pitch, roll and yaw of each drive out.
         source, target: Drives to train on, as in
-            :func:`~mono_metric_depth.datasets.sequence_names`; depth of the source serves for the scale, and for training if ``source_depth_weight``
-            is positive; depth of the target is never read for training.
+            :func:`~mono_metric_depth.datasets.sequence_names`. Depth of the source serves for the
+            scale, and for training if ``source_depth_weight`` is positive; depth of the target is
+            never read for training.
         source_validation: Held-out source drives: the scale is fitted here.
         target_test: Held-out target drives, reported only; may be empty.
         source_batch, target_batch: Images of each domain in a batch.
