@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mono_metric_depth.commands import configuration_file, fail
+from mono_metric_depth.evaluation.bag_depth import PublishedFrame
 from mono_metric_depth.frame import Frame
 
 _REAL_CAMERAS = ('CAMERA_01', 'CAMERA_05', 'CAMERA_06')
@@ -39,6 +40,7 @@ class Row:
         latencies: From publishing the image to receiving its points (s).
         abs_rel, delta1: Mean over images, metric as published.
         oracle_abs_rel: The same if the ground truth's own median ratio were the scale.
+        pictures: Frames and captions to show.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Row:
     abs_rel: float
     delta1: float
     oracle_abs_rel: float
+    pictures: list[tuple[PublishedFrame, str]]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,6 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(_play('real images', real, output / 'real', options.model, _REAL_RATE))
     elif options.real is not None:
         print(f'{options.real} is not there: real images are left out')
+    from mono_metric_depth.evaluation.pictures import draw_frames
+
+    # One frame of the drive; the front and one side camera of the real images.
+    overview = rows[0].pictures[1:2]
+    overview += [row.pictures[camera] for row in rows[1:] for camera in (0, 2)]
+    frames, captions = zip(*overview, strict=True)
+    draw_frames(frames, captions, output / 'overview.png')
     table = _table(rows, options.model)
     (output / 'table.md').write_text(table)
     print(table)
@@ -172,8 +182,10 @@ def _play(
     return Row(name, len(exchange.sent), len(received), latencies, *errors)
 
 
-def _compare(name: str, bag: Path, recorded: Path, picture: Path) -> tuple[float, float, float]:
-    """Draw some frames; AbsRel, delta1 and oracle AbsRel over all."""
+def _compare(
+    name: str, bag: Path, recorded: Path, picture: Path
+) -> tuple[float, float, float, list[tuple[PublishedFrame, str]]]:
+    """Draw some frames; AbsRel, delta1 and oracle AbsRel over all, the frames drawn."""
     from mono_metric_depth.evaluation.bag_depth import pairs_at_truth, published_frames
     from mono_metric_depth.evaluation.pictures import draw_frames
     from mono_metric_depth.metrics import depth_metrics, mean_metrics
@@ -193,11 +205,13 @@ def _compare(name: str, bag: Path, recorded: Path, picture: Path) -> tuple[float
         f'{np.degrees(frame.camera.horizontal_fov):.0f} degrees, AbsRel {error:.3f}'
         for frame, error in chosen
     ]
-    draw_frames([frame for frame, _ in chosen], captions, picture)
+    drawn = [frame for frame, _ in chosen]
+    draw_frames(drawn, captions, picture)
+    pictures = list(zip(drawn, captions, strict=True))
     if not metrics:
-        return float('nan'), float('nan'), float('nan')
+        return float('nan'), float('nan'), float('nan'), pictures
     mean = mean_metrics(metrics)
-    return mean.abs_rel, mean.delta1, mean_metrics(oracle).abs_rel
+    return mean.abs_rel, mean.delta1, mean_metrics(oracle).abs_rel, pictures
 
 
 def _table(rows: list[Row], model: Path | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -307,20 +308,38 @@ class Trainer:
 
         Returns:
             ``abs_rel``, ``delta1``: transferred; ``oracle_abs_rel``: with the median ratio of the
-            target itself; ``scale_error``: transferred / oracle - 1. Empty without target drives.
+            target itself; ``scale_error``: transferred / oracle - 1; ``control_abs_rel``: of the
+            source's median depth at each pixel, without any network, which every result must
+            beat to mean something. Empty without target drives.
         """
         if not self.recipe.target_test:
             return {}
-        pairs = self.pairs(self.drives('target_test', with_depth=True), every=2)
+        drives = self.drives('target_test', with_depth=True)
+        pairs = self.pairs(drives, every=2)
         oracle = float(np.median(image_ratios(pairs)))
         transferred = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
         best = mean_metrics([depth_metrics(p * oracle, g) for p, g in pairs])
+        control = self._median_depth()
+        guesses = [
+            valid_pixels(control, depth.astype(np.float32), *self.recipe.depth_range)
+            for drive in drives
+            for depth in drive.depth[::2]
+        ]
+        guessed = mean_metrics([depth_metrics(*pair) for pair in guesses if len(pair[0])])
         return {
             'abs_rel': transferred.abs_rel,
             'delta1': transferred.delta1,
             'oracle_abs_rel': best.abs_rel,
             'scale_error': scale / oracle - 1,
+            'control_abs_rel': guessed.abs_rel,
         }
+
+    def _median_depth(self) -> NDArray[np.float32]:
+        """(h, w) median true depth (m) of the source's training frames at each pixel."""
+        drives = self.drives('source', with_depth=True)
+        depth = np.concatenate([drive.depth[::10] for drive in drives]).astype(np.float32)
+        nearest, furthest = self.recipe.depth_range
+        return np.asarray(np.nanmedian(depth.clip(nearest, furthest), axis=0))
 
     def depth_range(self, scale: float) -> tuple[float, float]:
         """Nearest and furthest depth (m) that the network tells apart."""
