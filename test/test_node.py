@@ -551,6 +551,23 @@ def test_each_image_is_paired_with_the_camera_info_of_its_stamp(
     assert zoomed.fx * x / z + zoomed.cx == pytest.approx(90, abs=1e-3)
 
 
+def test_an_image_that_comes_first_waits_for_the_camera_info_of_its_stamp(
+    robot: Robot, start: Callable[..., DepthNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('mono_metric_depth.nodes.depth_node._INFO_DELAY', 30.0)
+    start(depth_resolution='input')
+    image = image_message(noise(60, 100))
+    robot.ask(image, info_message(CAMERA))
+    stamp = robot.send(image)
+    robot.news()
+    assert stamp not in robot.answers['depth/points']
+    zoomed = replace(CAMERA, fx=120.0, fy=123.0)
+    robot.publish(info_message(zoomed), stamp)
+    robot.until(lambda: stamp in robot.answers['depth/points'], 'an answer')
+    x, _, z = cloud_points(robot.answers['depth/points'][stamp])[0][30, 90]
+    assert zoomed.fx * x / z + zoomed.cx == pytest.approx(90, abs=1e-3)
+
+
 def test_a_camera_may_change_its_size_while_running(
     robot: Robot, start: Callable[..., DepthNode]
 ) -> None:

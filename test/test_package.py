@@ -121,13 +121,13 @@ def test_colcon_builds_the_package(checkout: Path, tmp_path: Path) -> None:
 
 def test_pip_installs_the_package(checkout: Path, tmp_path: Path) -> None:
     target = tmp_path / 'environment'
-    # The environment's own packages serve as dependencies; nothing is downloaded.
+    pip = (sys.executable, '-m', 'pip')
+    # The environment's own packages build it and serve as dependencies: nothing is downloaded.
+    wheels = tmp_path / 'wheels'
+    run(*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', wheels, checkout)
     run(sys.executable, '-m', 'venv', '--without-pip', target)
-    run(
-        sys.executable,
-        *('-m', 'pip', '--python', target / 'bin' / 'python', 'install', '--quiet'),
-        *('--no-deps', '--no-build-isolation', checkout),
-    )
+    (wheel,) = wheels.iterdir()
+    run(*pip, '--python', target / 'bin' / 'python', 'install', '--no-deps', wheel)
     for name in COMMANDS:
         assert os.access(target / 'bin' / name, os.X_OK)
     assert (target / 'share' / 'mono_metric_depth' / 'launch' / 'depth.launch.py').is_file()

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The default depth network: residual encoder, skip-connected decoder, plain convolutions.
 
-Nothing but 3x3 and 1x1 convolutions, batch normalisation (folded at export), ReLU and nearest
-upsampling: operations that TensorRT fuses well. The head is Monodepth2's (Godard et al. 2019):
-inverse depth as a sigmoid between the limits.
+Nothing but 3x3 and 1x1 convolutions, batch normalisation (folded at export), pooling, (leaky) ReLU
+and nearest upsampling: operations that TensorRT fuses well. The head is Monodepth2's (Godard et al.
+2019): inverse depth as a sigmoid between the limits.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def _conv_block(width: int, out: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(width, out, 3, padding=1, padding_mode='reflect', bias=False),
         nn.BatchNorm2d(out),
-        nn.ReLU(),
+        # Not ReLU: where every channel ahead of the head is off, depth sticks at the head's bias,
+        # which was 4.5 m, with no gradient to bring it nearer.
+        nn.LeakyReLU(0.1),
     )
 
 
