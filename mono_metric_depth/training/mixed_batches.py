@@ -139,12 +139,13 @@ def _narrower(
     return np.asarray(inside_x & inside_y)
 
 
-def _jitter(triplet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _jitter(triplet: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Other brightness, contrast, saturation, white balance and gamma; noise."""
-    brightness, contrast, saturation = rng.uniform(0.8, 1.2, 3)
+    brightness, contrast = rng.uniform(0.7, 1.3), rng.uniform(0.6, 1.4)
+    saturation, gamma = rng.uniform(0.3, 1.4), rng.uniform(0.65, 1.6)
     grey = triplet.mean(axis=-1, keepdims=True)
-    result = (grey + (triplet - grey) * saturation) * brightness * rng.uniform(0.92, 1.08, 3)
+    result = (grey + (triplet - grey) * saturation) * brightness * rng.uniform(0.9, 1.1, 3)
     mean = grey.mean()
-    result = ((result - mean) * contrast + mean).clip(0, 1) ** rng.uniform(0.75, 1.35)
+    result = ((result - mean) * contrast + mean).clip(0, 1) ** gamma
     noise = rng.standard_normal(triplet.shape, np.float32) * rng.uniform(0, 0.02)
     return np.asarray(result + noise, np.float32)
