@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The default depth network: residual encoder, skip-connected decoder, plain convolutions.
 
-Nothing but 3x3 and 1x1 convolutions, batch normalisation (folded at export), pooling, (leaky) ReLU
-and nearest upsampling: operations that TensorRT fuses well. The head is Monodepth2's (Godard et al.
-2019): inverse depth as a sigmoid between the limits.
+Nothing but 3x3 and 1x1 convolutions, batch normalisation (folded at export), average pooling, ReLU
+(leaky in the decoder) and nearest upsampling: operations that TensorRT fuses well. The head is
+Monodepth2's (Godard et al. 2019): inverse depth as a sigmoid between the limits.
 """
 
 from __future__ import annotations
