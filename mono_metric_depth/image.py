@@ -206,6 +206,28 @@ def decode_image(
     return Image(pixels, layout.channels)
 
 
+def decode_message(message: Any) -> Image:
+    """The image of a sensor_msgs/Image, whichever library made the message.
+
+    Args:
+        message: Anything with its fields.
+
+    Returns:
+        The image; see :func:`decode_image`.
+
+    Raises:
+        ImageError: See :func:`decode_image`.
+    """
+    return decode_image(
+        message.data,
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
+
+
 def _layout(height: int, width: int, encoding: str) -> _Layout:
     """The layout of an encoding, once the size is known to fit it."""
     if height <= 0 or width <= 0:

@@ -47,11 +47,11 @@ def export(trainer: Any, output: Path) -> None:
     """Fit the scale, report on the target, write the model."""
     from mono_metric_depth.model_card import ModelCard, describe_card
     from mono_metric_depth.training.export import export_onnx
-    from mono_metric_depth.training.trainer import NORMALISATION
+    from mono_metric_depth.training.held_out import NORMALISATION
 
     recipe = trainer.recipe
     scale = trainer.fit_scale()
-    target = trainer.target_metrics(scale.value)
+    target = trainer.target_errors(scale.value)
     heights = [drive.camera_height for drive in trainer.drives('source', with_depth=True)]
     heights = [height for height in heights if math.isfinite(height)]
     card = ModelCard(

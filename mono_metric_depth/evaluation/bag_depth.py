@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, camera_from_info
 from mono_metric_depth.datasets.bag import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC, read_messages
-from mono_metric_depth.image import decode_image
+from mono_metric_depth.image import decode_message
 from mono_metric_depth.metrics import valid_pixels
 from mono_metric_depth.scale import Pairs
 
@@ -74,14 +74,7 @@ def published_frames(inputs: Path, outputs: Path) -> Iterator[PublishedFrame]:
         truth = messages.get(TRUTH_TOPIC)
         yield PublishedFrame(
             stamp,
-            decode_image(
-                image.data,
-                height=image.height,
-                width=image.width,
-                encoding=image.encoding,
-                step=image.step,
-                is_bigendian=bool(image.is_bigendian),
-            ).as_rgb(),
+            decode_message(image).as_rgb(),
             camera_from_info(messages[INFO_TOPIC]),
             None if truth is None else _floats(truth.data).reshape(truth.height, truth.width),
             _floats(answer[DEPTH_TOPIC].data).reshape(

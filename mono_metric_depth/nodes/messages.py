@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.image import Image, ImageError, decode_image
+from mono_metric_depth.image import Image, ImageError, decode_message
 from mono_metric_depth.point_cloud import POINT_STEP
 
 #: Depth encodings (REP-118) and the type of a pixel: metres, millimetres.
@@ -51,14 +51,7 @@ def image_from_message(message: ImageMessage) -> Image:
         ImageError: If the message contradicts itself or nothing here reads its encoding.
     """
     try:
-        return decode_image(
-            message.data,
-            height=message.height,
-            width=message.width,
-            encoding=message.encoding,
-            step=message.step,
-            is_bigendian=bool(message.is_bigendian),
-        )
+        return decode_message(message)
     except ImageError as error:
         if error.reason != 'encoding':
             raise

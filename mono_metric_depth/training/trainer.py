@@ -16,16 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
-from mono_metric_depth.model_card import Normalisation
-from mono_metric_depth.scale import GlobalScale, Pairs, fit_scale, image_ratios
+from mono_metric_depth.metrics import depth_metrics, mean_metrics
+from mono_metric_depth.scale import GlobalScale, fit_scale, image_ratios
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
 from mono_metric_depth.training.depth_network import MAX_DEPTH, DepthNetwork
+from mono_metric_depth.training.held_out import (
+    NORMALISATION,
+    depth_pairs,
+    median_depth,
+    transfer_errors,
+)
 from mono_metric_depth.training.losses import (
     log_depth_loss,
     smoothness_loss,
@@ -34,8 +38,6 @@ from mono_metric_depth.training.losses import (
 from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
 from mono_metric_depth.training.pose_network import PoseNetwork
 from mono_metric_depth.training.recipe import Recipe
-
-NORMALISATION = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
 _WARM_UP = 100
 _SAVE_EVERY = 200
@@ -251,28 +253,23 @@ class Trainer:
         losses['motion'] = float(after[:, :3, 3].detach().norm(dim=1).mean())
         return total, losses
 
-    def pairs(self, drives: list[AlignedDrive], every: int = 1) -> list[Pairs]:
-        """Unscaled predicted and true depth of every ``every``-th frame: valid pixels only."""
-        self.depth_network.eval()
-        result = []
-        for drive in drives:
-            for index in range(0, len(drive.images), every):
-                predicted = self.predict(drive, index)
-                true = drive.depth[index].astype(np.float32)
-                pair = valid_pixels(predicted, true, *self.recipe.depth_range)
-                if len(pair[0]):
-                    result.append(pair)
-        return result
+    def fit_scale(self) -> GlobalScale:
+        """The one scalar, on the held-out source drives."""
+        drives = self.drives('source_validation', with_depth=True)
+        pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every=2)
+        return fit_scale(pairs, source=f'held-out {", ".join(self.recipe.source_validation)}')
 
-    @torch.inference_mode()
-    def predict(self, drive: AlignedDrive, index: int) -> np.ndarray:
-        """(h, w) float32 unscaled depth of a frame."""
-        image = torch.from_numpy(drive.images[index]).to(self.device).permute(2, 0, 1)[None]
-        normalised = (image.float() / 255 - NORMALISATION.mean[0]) / NORMALISATION.std[0]
-        normalised = normalised * torch.from_numpy(drive.seen).to(self.device)
-        self.depth_network.eval()
-        depth = self.depth_network(normalised)[0][0, 0].cpu().numpy()
-        return np.asarray(np.where(drive.seen, depth, np.nan), np.float32)
+    def target_errors(self, scale: float) -> dict[str, float]:
+        """Errors on the held-out target drives; see :func:`transfer_errors`. Empty without any."""
+        if not self.recipe.target_test:
+            return {}
+        return transfer_errors(
+            self.depth_network,
+            self.drives('target_test', with_depth=True),
+            scale,
+            median_depth(self.drives('source', with_depth=True), self.recipe.depth_range),
+            self.recipe.depth_range,
+        )
 
     def _validate(
         self, source: list[AlignedDrive], target: list[AlignedDrive]
@@ -286,7 +283,8 @@ class Trainer:
         for prefix, drives in (('', source), ('target_', target)):
             if not drives:
                 continue
-            pairs = self.pairs(drives, every=max(1, len(drives[0].images) // _VALIDATION_FRAMES))
+            every = max(1, len(drives[0].images) // _VALIDATION_FRAMES)
+            pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every)
             ratio = float(np.median(image_ratios(pairs)))
             scale = scale if prefix else ratio
             metrics = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
@@ -294,52 +292,6 @@ class Trainer:
             results[f'{prefix}delta1'] = metrics.delta1
             results[f'{prefix}median_ratio'] = ratio
         return results
-
-    def fit_scale(self) -> GlobalScale:
-        """The one scalar, on the held-out source drives."""
-        pairs = self.pairs(self.drives('source_validation', with_depth=True), every=2)
-        return fit_scale(pairs, source=f'held-out {", ".join(self.recipe.source_validation)}')
-
-    def target_metrics(self, scale: float) -> dict[str, float]:
-        """Errors on the held-out target drives: with the transferred scale, and with an oracle's.
-
-        Args:
-            scale: The scalar of the source.
-
-        Returns:
-            ``abs_rel``, ``delta1``: transferred; ``oracle_abs_rel``: with the median ratio of the
-            target itself; ``scale_error``: transferred / oracle - 1; ``control_abs_rel``: of the
-            source's median depth at each pixel, without any network, which every result must
-            beat to mean something. Empty without target drives.
-        """
-        if not self.recipe.target_test:
-            return {}
-        drives = self.drives('target_test', with_depth=True)
-        pairs = self.pairs(drives, every=2)
-        oracle = float(np.median(image_ratios(pairs)))
-        transferred = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
-        best = mean_metrics([depth_metrics(p * oracle, g) for p, g in pairs])
-        control = self._median_depth()
-        guesses = [
-            valid_pixels(control, depth.astype(np.float32), *self.recipe.depth_range)
-            for drive in drives
-            for depth in drive.depth[::2]
-        ]
-        guessed = mean_metrics([depth_metrics(*pair) for pair in guesses if len(pair[0])])
-        return {
-            'abs_rel': transferred.abs_rel,
-            'delta1': transferred.delta1,
-            'oracle_abs_rel': best.abs_rel,
-            'scale_error': scale / oracle - 1,
-            'control_abs_rel': guessed.abs_rel,
-        }
-
-    def _median_depth(self) -> NDArray[np.float32]:
-        """(h, w) median true depth (m) of the source's training frames at each pixel."""
-        drives = self.drives('source', with_depth=True)
-        depth = np.concatenate([drive.depth[::10] for drive in drives]).astype(np.float32)
-        nearest, furthest = self.recipe.depth_range
-        return np.asarray(np.nanmedian(depth.clip(nearest, furthest), axis=0))
 
     def depth_range(self, scale: float) -> tuple[float, float]:
         """Nearest and furthest depth (m) that the network tells apart."""
