@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
