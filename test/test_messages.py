@@ -243,3 +243,15 @@ def test_stamps_are_exact_nanoseconds():
     message = image_message()
     message.header.stamp.sec, message.header.stamp.nanosec = 2_000_000_000, 999_999_999
     assert stamp_ns(message.header.stamp) == 2_000_000_000_999_999_999
+
+
+def test_sensor_msgs_py_reads_the_cloud() -> None:
+    point_cloud2 = pytest.importorskip('sensor_msgs_py.point_cloud2')
+    camera = Camera(6, 4, 5.0, 5.0, 2.5, 1.5)
+    cloud = CloudMessage(camera.width, camera.height)
+    depth = np.arange(1, 25, dtype=np.float32).reshape(4, 6)
+    depth[0, 0] = np.nan
+    PointCloudWriter(camera).write(depth, None, cloud.points)
+    read = point_cloud2.read_points(cloud.message, field_names=('x', 'y', 'z'), skip_nans=True)
+    assert len(read) == 23
+    np.testing.assert_array_equal(np.sort(read['z']), np.sort(depth.ravel())[:23])
