@@ -28,7 +28,8 @@ from robot import Robot, image_message, info_message, noise
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands.depth_node import main
 from mono_metric_depth.model_card import METADATA_KEY, card_to_json, read_card
-from mono_metric_depth.nodes.depth_node import PARAMETERS, DepthNode
+from mono_metric_depth.nodes.depth_node import DepthNode
+from mono_metric_depth.nodes.parameters import PARAMETERS
 from mono_metric_depth.onnx_metadata import write_metadata
 
 NODE = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']

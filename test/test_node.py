@@ -554,7 +554,7 @@ def test_each_image_is_paired_with_the_camera_info_of_its_stamp(
 def test_an_image_that_comes_first_waits_for_the_camera_info_of_its_stamp(
     robot: Robot, start: Callable[..., DepthNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('mono_metric_depth.nodes.depth_node._INFO_DELAY', 30.0)
+    monkeypatch.setattr('mono_metric_depth.nodes.newest_frame.INFO_DELAY', 30.0)
     start(depth_resolution='input')
     image = image_message(noise(60, 100))
     robot.ask(image, info_message(CAMERA))

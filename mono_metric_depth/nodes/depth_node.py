@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -32,6 +30,7 @@ from mono_metric_depth.estimator import (
     EstimatorError,
 )
 from mono_metric_depth.image import ImageError
+from mono_metric_depth.nodes.frame_statistics import FrameStatistics
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
     DepthMessage,
@@ -40,6 +39,8 @@ from mono_metric_depth.nodes.messages import (
     millimetres,
     stamp_ns,
 )
+from mono_metric_depth.nodes.newest_frame import NewestFrame
+from mono_metric_depth.nodes.parameters import declare_parameters
 from mono_metric_depth.point_cloud import PointCloudWriter
 
 _SENSOR = QoSProfile(
@@ -52,43 +53,7 @@ _OUTPUT = QoSProfile(
 _CALIBRATION = QoSProfile(
     depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
-_RECENT = 100
 _WARN_EVERY = 5.0
-_INFOS = 10
-#: How long an image waits for the camera_info of its stamp, where they are stamped alike (s).
-_INFO_DELAY = 0.1
-
-
-def _float(low: float, high: float) -> list[FloatingPointRange]:
-    return [FloatingPointRange(from_value=low, to_value=high)]
-
-
-#: Name, default, description, range or allowed values. All are read when the node starts.
-PARAMETERS: tuple[tuple[str, Any, str, Any], ...] = (
-    ('model', '', 'ONNX file with a model card; the shipped model if empty.', None),
-    (
-        'threads',
-        0,
-        'Threads of the network; 0 for as many as there are cores.',
-        [IntegerRange(from_value=0, to_value=256, step=1)],
-    ),
-    ('rectified', False, 'Whether the image topic is already rectified (image_rect).', None),
-    (
-        'depth_resolution',
-        'network',
-        'Depth and cloud per pixel of the network or of the input image.',
-        ('network', 'input'),
-    ),
-    (
-        'depth_encoding',
-        '32FC1',
-        'Metres as float, or millimetres as 16 bits (REP-118).',
-        ('32FC1', '16UC1'),
-    ),
-    ('pitch', 0.0, 'Camera pitch against the road (rad), positive down.', _float(-1.5, 1.5)),
-    ('roll', 0.0, 'Camera roll against the road (rad).', _float(-1.5, 1.5)),
-    ('yaw', 0.0, 'Camera yaw against the direction of travel (rad).', _float(-1.5, 1.5)),
-)
 
 
 class DepthNode(Node):
@@ -97,9 +62,6 @@ class DepthNode(Node):
     The newest image wins: one that arrives while another is being worked on replaces any that
     waits. The executor's thread only receives; a thread of the node's own does the work.
 
-    An image belongs to the camera_info of its stamp; where there is none, as with a camera_info
-    that is published once, to the newest.
-
     Raises:
         ModelCardError, EngineError: If the model cannot be used.
         ValueError: If a parameter is not among its allowed values.
@@ -107,7 +69,7 @@ class DepthNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('depth_node', **options)
-        values = self._declare()
+        values = declare_parameters(self)
         path = values['model'] or DEFAULT_MODEL
         self._estimator = DepthEstimator.load(Path(path).expanduser(), threads=values['threads'])
         self._rectified: bool = values['rectified']
@@ -132,19 +94,11 @@ class DepthNode(Node):
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
-        self._lock = threading.Condition()
-        self._waiting: ImageMessage | None = None
-        self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
-        self._taken: int | None = None
-        self._in_step = True
+        self._newest = NewestFrame()
+        self._statistics = FrameStatistics()
         self._enabled = True
         self._ended = False
-        self._counts: Counter[str] = Counter()
-        self._durations: deque[float] = deque(maxlen=_RECENT)
-        self._latencies: deque[float] = deque(maxlen=_RECENT)
-        self._finished: deque[float] = deque(maxlen=_RECENT)
         self._warned: dict[str, float] = {}
-        self._last_problem = ''
         self._coverage = float('nan')
         self._camera: tuple[Hashable, Camera] | None = None
         self._depth_message: DepthMessage | None = None
@@ -155,7 +109,7 @@ class DepthNode(Node):
         self.create_subscription(
             CameraInfo,
             'camera_info',
-            self._on_info,
+            self._newest.put_info,
             _CALIBRATION,
             qos_overriding_options=overrides,
         )
@@ -171,69 +125,25 @@ class DepthNode(Node):
 
     def destroy_node(self) -> None:
         """Let the frame in work finish, then end the node."""
-        with self._lock:
-            self._ended = True
-            self._lock.notify()
+        self._ended = True
+        self._newest.close()
         self._worker.join(timeout=5.0)
         super().destroy_node()
 
-    def _declare(self) -> dict[str, Any]:
-        values = {}
-        for name, default, description, allowed in PARAMETERS:
-            descriptor = ParameterDescriptor(description=description, read_only=True)
-            if isinstance(allowed, list):
-                if isinstance(allowed[0], FloatingPointRange):
-                    descriptor.floating_point_range = allowed
-                else:
-                    descriptor.integer_range = allowed
-            elif allowed:
-                descriptor.additional_constraints = f'one of {", ".join(allowed)}'
-            values[name] = self.declare_parameter(name, default, descriptor).value
-            if isinstance(allowed, tuple) and values[name] not in allowed:
-                msg = f'parameter {name} must be one of {", ".join(allowed)}, got {values[name]!r}'
-                raise ValueError(msg)
-        # rclpy keeps what was set and never declared to itself.
-        given = getattr(self, '_parameter_overrides', {})
-        for name in sorted(set(given) - set(values) - {'use_sim_time'}):
-            if not name.startswith('qos_overrides.'):
-                self.get_logger().warning(
-                    f'there is no parameter {name}, it is ignored; known are {", ".join(values)}'
-                )
-        return values
-
     # The executor's thread.
 
-    def _on_info(self, message: CameraInfo) -> None:
-        stamp = stamp_ns(message.header.stamp)
-        with self._lock:
-            self._infos[stamp] = message
-            self._infos.move_to_end(stamp)
-            if len(self._infos) > _INFOS:
-                self._infos.popitem(last=False)
-            # Late for its image, yet stamped like it.
-            self._in_step = self._in_step or stamp == self._taken
-            self._lock.notify()
-
     def _on_image(self, message: ImageMessage) -> None:
-        with self._lock:
-            self._counts['received'] += 1
-            if not self._enabled:
-                self._counts['dropped: disabled'] += 1
-                return
-            if self._waiting is not None:
-                reason = 'superseded' if self._infos else 'no_camera_info'
-                self._counts[f'dropped: {reason}'] += 1
-            self._waiting = message
-            self._lock.notify()
+        self._statistics.count('received')
+        reason = self._newest.put_image(message) if self._enabled else 'disabled'
+        if reason:
+            self._statistics.count(f'dropped: {reason}')
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        with self._lock:
-            self._enabled = request.data
-            if not self._enabled and self._waiting is not None:
-                self._counts['dropped: disabled'] += 1
-                self._waiting = None
+        self._enabled = request.data
+        if not self._enabled and self._newest.discard():
+            self._statistics.count('dropped: disabled')
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
@@ -241,7 +151,7 @@ class DepthNode(Node):
     # The worker's thread.
 
     def _work(self) -> None:
-        while (pair := self._next_pair()) is not None:
+        while (pair := self._newest.take()) is not None:
             message, info = pair
             try:
                 outcome = self._process(message, info)
@@ -257,31 +167,7 @@ class DepthNode(Node):
                 if self._ended or not self.context.ok():
                     return
                 outcome = self._drop('internal', f'{type(err).__name__}: {err}')
-            with self._lock:
-                self._counts[outcome] += 1
-
-    def _next_pair(self) -> tuple[ImageMessage, CameraInfo] | None:
-        """Wait for an image and its camera_info; None once the node ends."""
-        with self._lock:
-            while not self._ended:
-                self._lock.wait_for(lambda: self._ended or (self._waiting and self._infos))
-                if self._in_step:
-                    self._lock.wait_for(
-                        lambda: (
-                            self._ended
-                            or self._waiting is None
-                            or stamp_ns(self._waiting.header.stamp) in self._infos
-                        ),
-                        timeout=_INFO_DELAY,
-                    )
-                message, self._waiting = self._waiting, None
-                if message is None or self._ended:
-                    continue
-                self._taken = stamp_ns(message.header.stamp)
-                info = self._infos.get(self._taken)
-                self._in_step = info is not None
-                return message, info or next(reversed(self._infos.values()))
-        return None
+            self._statistics.count(outcome)
 
     def _process(self, message: ImageMessage, info: Any) -> str:
         wants_depth = self._depth_publisher.get_subscription_count() > 0
@@ -305,12 +191,8 @@ class DepthNode(Node):
             self._publish_info(message, info, alignment.output_camera(self._resolution))
         if wants_cloud:
             self._publish_cloud(message, estimate, depth)
-        end = time.monotonic()
         latency = (self.get_clock().now().nanoseconds - stamp_ns(message.header.stamp)) * 1e-9
-        with self._lock:
-            self._durations.append(end - start)
-            self._latencies.append(latency)
-            self._finished.append(end)
+        self._statistics.finish(time.monotonic() - start, latency)
         return 'published'
 
     def _camera_of(self, info: Any) -> Camera:
@@ -369,7 +251,7 @@ class DepthNode(Node):
 
     def _drop(self, reason: str, problem: str) -> str:
         """Say why a frame is dropped, each reason at most every few seconds."""
-        self._last_problem = problem
+        self._statistics.fail(problem)
         self._warn(reason, f'frame dropped ({reason}): {problem}')
         return f'dropped: {reason}'
 
@@ -382,37 +264,25 @@ class DepthNode(Node):
     # The executor's thread again.
 
     def _publish_diagnostics(self) -> None:
-        with self._lock:
-            counts = dict(self._counts)
-            missing = self._waiting is not None and not self._infos
-            rates = list(self._finished)
-            durations, latencies = list(self._durations), list(self._latencies)
-            enabled, problem = self._enabled, self._last_problem
-            self._last_problem = ''
+        problem = self._statistics.take_problem()
         card, engine = self._estimator.card, self._estimator.engine
         level, text = DiagnosticStatus.OK, 'running'
-        if missing:
+        if self._newest.lacks_info:
             topic = self.resolve_topic_name('camera_info')
             level, text = DiagnosticStatus.WARN, f'images arrive but no camera_info on {topic}'
             self._warn('no_camera_info', text)
         elif problem:
             level, text = DiagnosticStatus.WARN, problem
-        elif not enabled:
+        elif not self._enabled:
             text = 'disabled'
-        recent = [moment for moment in rates if moment > time.monotonic() - 5.0]
         values = {
-            'rate (Hz)': f'{len(recent) / 5.0:.1f}',
-            'processing p50 (ms)': _milliseconds(durations, 50),
-            'processing p99 (ms)': _milliseconds(durations, 99),
-            'latency p50 (ms)': _milliseconds(latencies, 50),
-            'latency p99 (ms)': _milliseconds(latencies, 99),
+            **self._statistics.values(),
             'coverage': f'{self._coverage:.3f}',
             'model': card.name,
             'scale': f'{card.scale.value:.6g}',
             'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
             'engine': engine.name,
             'provider': engine.provider,
-            **{f'frames {name}': str(count) for name, count in sorted(counts.items())},
         }
         status = DiagnosticStatus(
             level=level,
@@ -424,7 +294,3 @@ class DepthNode(Node):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _milliseconds(seconds: list[float], percentile: float) -> str:
-    return f'{1e3 * np.percentile(seconds, percentile):.1f}' if seconds else 'none yet'

@@ -1,0 +1,66 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What became of the frames: counts by outcome, rate, times, the last problem."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+
+import numpy as np
+
+_RECENT = 100
+_RATE_OVER = 5.0
+
+
+class FrameStatistics:
+    """Counts frames; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._durations: deque[float] = deque(maxlen=_RECENT)
+        self._latencies: deque[float] = deque(maxlen=_RECENT)
+        self._finished: deque[float] = deque(maxlen=_RECENT)
+        self._problem = ''
+
+    def count(self, outcome: str) -> None:
+        """Count a frame's outcome, such as ``received`` or ``dropped: superseded``."""
+        with self._lock:
+            self._counts[outcome] += 1
+
+    def finish(self, duration: float, latency: float) -> None:
+        """A frame was published: time of the work, and since the image's stamp (s)."""
+        with self._lock:
+            self._durations.append(duration)
+            self._latencies.append(latency)
+            self._finished.append(time.monotonic())
+
+    def fail(self, problem: str) -> None:
+        """A frame was dropped for this."""
+        with self._lock:
+            self._problem = problem
+
+    def take_problem(self) -> str:
+        """The last problem since this was last asked; '' if there was none."""
+        with self._lock:
+            problem, self._problem = self._problem, ''
+            return problem
+
+    def values(self) -> dict[str, str]:
+        """The figures, as diagnostics show them."""
+        with self._lock:
+            recent = [m for m in self._finished if m > time.monotonic() - _RATE_OVER]
+            return {
+                'rate (Hz)': f'{len(recent) / _RATE_OVER:.1f}',
+                'processing p50 (ms)': _milliseconds(self._durations, 50),
+                'processing p99 (ms)': _milliseconds(self._durations, 99),
+                'latency p50 (ms)': _milliseconds(self._latencies, 50),
+                'latency p99 (ms)': _milliseconds(self._latencies, 99),
+                **{f'frames {name}': str(n) for name, n in sorted(self._counts.items())},
+            }
+
+
+def _milliseconds(seconds: deque[float], percentile: float) -> str:
+    return f'{1e3 * np.percentile(seconds, percentile):.1f}' if seconds else 'none yet'
