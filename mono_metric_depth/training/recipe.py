@@ -27,7 +27,7 @@ class Recipe:
     Attributes:
         name: Of the model.
         canonical_camera: Pinhole; width and height are multiples of 32, at least 64.
-        levelled: Whether to take the mount's mean pitch, roll and yaw of each drive out.
+        levelled: Whether to take the mount's mean pitch and roll of each drive out.
         source, target: Drives to train on, as in
             :func:`~mono_metric_depth.datasets.sequence_names`. Depth of the source serves for the
             scale, and for training if ``source_depth_weight`` is positive; depth of the target is
