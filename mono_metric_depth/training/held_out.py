@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,6 +114,16 @@ def transfer_errors(
 def median_depth(
     drives: Sequence[AlignedDrive], depth_range: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """(h, w) median true depth (m) at each pixel: the control without any network."""
+    """Depth that knows no image: the control without any network.
+
+    Args:
+        drives: Drives with ground truth.
+        depth_range: Depth (m) is clipped to this.
+
+    Returns:
+        (h, w) float32 median true depth (m) at each pixel; NaN where none was ever known.
+    """
     depth = np.concatenate([drive.depth[::10] for drive in drives]).astype(np.float32)
-    return np.asarray(np.nanmedian(depth.clip(*depth_range), axis=0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'All-NaN slice')
+        return np.asarray(np.nanmedian(depth.clip(*depth_range), axis=0))
