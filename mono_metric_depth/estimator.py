@@ -191,13 +191,7 @@ class DepthEstimator:
                 the canonical camera, or the network's output is unusable.
             EngineError: If the runtime fails.
         """
-        if (image.width, image.height) != (camera.width, camera.height):
-            msg = (
-                f'image is {image.width}x{image.height} but camera_info describes '
-                f'{camera.width}x{camera.height}; publish the camera_info of this image, with its '
-                'binning and region of interest'
-            )
-            raise EstimatorError('size', msg)
+        require_same_size(image, camera)
         alignment = self.alignment(camera, mount)
         pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
@@ -245,6 +239,21 @@ class DepthEstimator:
             np.multiply(plane, np.float32(1 / (full_scale * std)), out=target[index])
             target[index] -= np.float32(mean / std)
         target *= alignment.seen
+
+
+def require_same_size(image: Image, camera: Camera) -> None:
+    """Refuse an image that is not its camera's.
+
+    Raises:
+        EstimatorError: If they differ in size.
+    """
+    if (image.width, image.height) != (camera.width, camera.height):
+        msg = (
+            f'image is {image.width}x{image.height} but camera_info describes '
+            f'{camera.width}x{camera.height}; publish the camera_info of this image, with its '
+            'binning and region of interest'
+        )
+        raise EstimatorError('size', msg)
 
 
 class _PixelBuffer:

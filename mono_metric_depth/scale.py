@@ -171,6 +171,13 @@ def fit_scale(
         for _ in range(_BOOTSTRAP_ROUNDS)
     ]
     low, high = np.quantile(rounds, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if not min(low, value) > 0:
+        msg = (
+            f'predicted depth does not rise with true depth: the scale would be {value:.3g}, '
+            f'{confidence:.0%} interval {low:.3g} .. {high:.3g}; the network has not learnt depth '
+            '(train longer), or its output is inverse depth'
+        )
+        raise ScaleError(msg)
     logs = np.log(ratios)
     return GlobalScale(
         value=value,

@@ -25,6 +25,10 @@ def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_leaves_pictures_bags_and_a_table(tmp_path: Path) -> None:
     output = tmp_path / 'demo'
+    # What an interrupted demo leaves is replaced.
+    output.mkdir()
+    (output / '.demo').touch()
+    (output / 'drive.png').write_text('half')
     done = demo('--output', output, '--real', SAMPLE, '--frames', '12')
     assert done.returncode == 0, done.stderr
     names = ['drive', 'real'] if SAMPLE.is_file() else ['drive']
@@ -52,7 +56,7 @@ def test_the_demo_touches_no_folder_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / 'precious.txt').write_text('mine')
     done = demo('--output', tmp_path)
     assert done.returncode == 1
-    assert 'not a demo folder' in done.stderr
+    assert 'something else than a demo' in done.stderr
     assert (tmp_path / 'precious.txt').read_text() == 'mine'
 
 
@@ -63,3 +67,14 @@ def test_the_demo_says_why_the_node_does_not_start(model: str, tmp_path: Path) -
     assert done.returncode == 1
     assert model in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_the_demo_refuses_bad_input_before_any_work(tmp_path: Path) -> None:
+    bad = tmp_path / 'scene_dataset.json'
+    bad.write_text('no json')
+    for arguments in (('--real', bad), ('--frames', '0')):
+        done = demo('--output', tmp_path / 'demo', *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith('error: ')
+        assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'demo').exists()

@@ -147,7 +147,7 @@ RAMP = np.linspace(1.0, 9.0, 50)
         ([(RAMP, RAMP)], 'at least 2 images with ground truth, got 1'),
         ([(RAMP, RAMP), (RAMP[:0], RAMP[:0])], 'got 1'),
         ([(ONES, RAMP)] * 5, 'network output is constant'),
-        ([(RAMP, RAMP[::-1])] * 5, 'must be positive'),
+        ([(RAMP, RAMP[::-1])] * 5, 'does not rise with true depth'),
         ([(RAMP, RAMP), (RAMP, RAMP[:7])], 'image 1 has predicted depth of shape'),
         ([(RAMP, RAMP), (RAMP - 1, RAMP)], 'image 1 has predicted depth that is not'),
         ([(RAMP, RAMP * math.nan), (RAMP, RAMP)], 'image 0 has true depth that is not'),

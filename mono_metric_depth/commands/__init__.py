@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +16,36 @@ def fail(message: str) -> NoReturn:
     """End with a message and exit status 1."""
     print(f'error: {message}', file=sys.stderr)
     raise SystemExit(1)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End a command with one line where the input, a file or a person ends it.
+
+    Values that the package refuses are ValueErrors; anything else is a defect and keeps its
+    traceback.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as err:
+        fail(str(err))
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def require_device(name: str) -> None:
+    """End with a message unless torch can compute on a device.
+
+    Args:
+        name: Such as ``cpu``, ``cuda`` or ``cuda:1``.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as err:
+        fail(f'torch cannot use the device {name!r}: {str(err).splitlines()[0]}')
 
 
 def configuration_file(name: str) -> Path:

@@ -18,12 +18,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mono_metric_depth.commands import configuration_file, fail
+from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
+from mono_metric_depth.datasets.dgp import DgpSequence
+from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation.bag_depth import PublishedFrame
 from mono_metric_depth.frame import Frame
+from mono_metric_depth.model_card import ModelCard, read_card
 
 _REAL_CAMERAS = ('CAMERA_01', 'CAMERA_05', 'CAMERA_06')
 _SEED = 2001
+#: Tells a demo's folder, which is replaced, from any other.
+_MARK = '.demo'
 _NODE_START = 60.0
 #: Images per second. Real images come from three cameras: each takes a moment to get used to.
 _DRIVE_RATE, _REAL_RATE = 10.0, 2.0
@@ -55,6 +60,11 @@ class Row:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the demo."""
+    with errors_in_one_line():
+        _demo(arguments)
+
+
+def _demo(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog='demo', description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('demo'), help='replaced if it exists')
     parser.add_argument('--real', type=Path, help='a DGP scene_dataset json of real images')
@@ -69,30 +79,38 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError as err:
         fail(f"the demo needs {err.name}: pip install 'mono_metric_depth[ros,train,demo]'")
     del rclpy, torch, pictures
+    if options.frames < 1:
+        fail(f'--frames must be at least 1, got {options.frames}')
+    # Bad input is refused before any work is done.
+    card = read_card(options.model or DEFAULT_MODEL)
+    real = None
+    if options.real is not None and options.real.is_file():
+        real = [DgpSequence(options.real, name) for name in _REAL_CAMERAS]
+    elif options.real is not None:
+        print(f'{options.real} is not there: real images are left out')
     output: Path = options.output
-    if output.exists() and not (output / 'table.md').exists() and any(output.iterdir()):
-        fail(f'{output} is not a demo folder: choose another --output')
+    if output.exists() and not (output / _MARK).exists() and any(output.iterdir()):
+        fail(f'{output} holds something else than a demo; move it, or choose another --output')
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
+    (output / _MARK).touch()
     # A domain of our own, so that no robot nearby takes part. Set before ROS starts.
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(configuration_file('fastdds.xml'))
     drive = _generated(options.frames)
     rows = [_play('generated drive', drive, output / 'drive', options.model, _DRIVE_RATE)]
-    if options.real is not None and options.real.is_file():
-        real = _real(options.real)
-        rows.append(_play('real images', real, output / 'real', options.model, _REAL_RATE))
-    elif options.real is not None:
-        print(f'{options.real} is not there: real images are left out')
+    if real is not None:
+        frames = _in_turn(real)
+        rows.append(_play('real images', frames, output / 'real', options.model, _REAL_RATE))
     from mono_metric_depth.evaluation.pictures import draw_frames
 
     # One frame of the drive; the front and one side camera of the real images.
     overview = rows[0].pictures[1:2]
     overview += [row.pictures[camera] for row in rows[1:] for camera in (0, 2)]
-    frames, captions = zip(*overview, strict=True)
-    draw_frames(frames, captions, output / 'overview.png')
-    table = _table(rows, options.model)
+    shown, captions = zip(*overview, strict=True)
+    draw_frames(shown, captions, output / 'overview.png')
+    table = _table(rows, card)
     (output / 'table.md').write_text(table)
     print(table)
     print(f'pictures, bags and this table are in {output.resolve()}')
@@ -105,14 +123,10 @@ def _generated(frames: int) -> Iterable[Frame]:
     return tqdm(Drive('suburb', _SEED, frames), desc='rendering a drive', unit='frame')
 
 
-def _real(path: Path) -> Iterable[Frame]:
-    from mono_metric_depth.datasets.dgp import DgpSequence
-
-    stamp = 0
-    for name in _REAL_CAMERAS:
-        for frame in DgpSequence(path, name):
-            yield replace(frame, stamp=stamp)
-            stamp += 10**9
+def _in_turn(sequences: list[DgpSequence]) -> Iterable[Frame]:
+    """Frames of one camera after the other, a second apart."""
+    frames = (frame for sequence in sequences for frame in sequence)
+    return (replace(frame, stamp=index * 10**9) for index, frame in enumerate(frames))
 
 
 def _play(
@@ -214,16 +228,12 @@ def _compare(
     return mean.abs_rel, mean.delta1, mean_metrics(oracle).abs_rel, pictures
 
 
-def _table(rows: list[Row], model: Path | None) -> str:
-    from mono_metric_depth.estimator import DEFAULT_MODEL
-    from mono_metric_depth.model_card import read_card
-
-    card = read_card(model or DEFAULT_MODEL)
+def _table(rows: list[Row], card: ModelCard) -> str:
     lines = [
         f'Model {card.name}; scale {card.scale.value:.4f} '
         f'[{card.scale.low:.4f}, {card.scale.high:.4f}]; ground truth '
         f'{_TRUTH_RANGE[0]:g} .. {_TRUTH_RANGE[1]:g} m; latency from publishing the image to '
-        'receiving its cloud.',
+        'receiving its cloud. Pixels published as infinite are left out of the errors.',
         '',
         '| played | AbsRel | delta1 | AbsRel, oracle per image | in | out | dropped | '
         'latency p50 | p99 |',

@@ -37,6 +37,9 @@ def _run(arguments: list[str]) -> None:
         others = remove_ros_args(arguments)[1:]
     except RuntimeError as err:
         fail(f'ROS cannot use the arguments: {_line(err)}')
+    if others and others[0] in {'-h', '--help'}:
+        print('usage: depth_node --ros-args [-p NAME:=VALUE] [-r image:=TOPIC] [-r FROM:=TO]')
+        return
     if others:
         fail(
             f'unexpected argument {others[0]!r}; parameters are given as '
@@ -55,7 +58,10 @@ def _run(arguments: list[str]) -> None:
         if rclpy.ok():
             if node is not None:
                 raise
-            fail(_line(err))
+            hint = ''
+            if isinstance(err, ParameterException) and 'expecting type' in str(err):
+                hint = '; write whole numbers of a float as 0.0'
+            fail(_line(err) + hint)
     finally:
         if node is not None:
             node.destroy_node()

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mono_metric_depth.commands import fail
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.commands import errors_in_one_line, fail, require_device
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Render a drive."""
+    with errors_in_one_line():
+        _render(arguments)
+
+
+def _render(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog='drive', description=__doc__)
     parser.add_argument('--domain', default='town', help='which kind of world')
     parser.add_argument('--seed', type=int, default=0, help='which of its worlds')
@@ -27,30 +31,31 @@ def main(arguments: list[str] | None = None) -> None:
     if (options.bag is None) == (options.folder is None):
         fail('give one of --bag and --folder: where to write')
     try:
-        from mono_metric_depth.worlds import DOMAINS, Drive, WorldError
+        from mono_metric_depth.worlds import DOMAINS, Drive
     except ImportError as err:
         fail(f"worlds need {err.name}: pip install 'mono_metric_depth[train]'")
-    try:
-        camera = None
-        if options.size:
-            if options.domain not in DOMAINS:
-                fail(f'there is no domain {options.domain!r}; known are {", ".join(DOMAINS)}')
-            camera = DOMAINS[options.domain].camera.resized(*options.size)
-        drive = Drive(
-            options.domain, options.seed, options.frames, camera=camera, device=options.device
-        )
-        frames = tqdm(drive, desc=drive.name, unit='frame')
+    require_device(options.device)
+    target = options.bag or options.folder
+    if target.exists():
+        fail(f'{target} exists already; choose another folder or remove it')
+    camera = None
+    if options.size:
+        if options.domain not in DOMAINS:
+            fail(f'there is no domain {options.domain!r}; known are {", ".join(DOMAINS)}')
+        camera = DOMAINS[options.domain].camera.resized(*options.size)
+    drive = Drive(
+        options.domain, options.seed, options.frames, camera=camera, device=options.device
+    )
+    with tqdm(drive, desc=drive.name, unit='frame') as frames:
         if options.bag is not None:
             from mono_metric_depth.datasets.bag import write_drive
 
-            count = write_drive(options.bag, frames)
+            count = write_drive(target, frames)
         else:
             from mono_metric_depth.datasets.sequence_folder import write_sequence
 
-            count = write_sequence(options.folder, frames)
-    except (WorldError, DatasetError, ValueError) as err:
-        fail(str(err))
-    print(f'wrote {count} frames to {options.bag or options.folder}')
+            count = write_sequence(target, frames)
+    print(f'wrote {count} frames to {target}')
 
 
 if __name__ == '__main__':

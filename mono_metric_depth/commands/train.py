@@ -11,11 +11,21 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from mono_metric_depth.commands import configuration_file, fail
+from mono_metric_depth.commands import (
+    configuration_file,
+    errors_in_one_line,
+    fail,
+    require_device,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a model."""
+    with errors_in_one_line():
+        _train(arguments)
+
+
+def _train(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog='train', description=__doc__)
     parser.add_argument('--config', type=Path, help='recipe (YAML); config/train.yaml by default')
     parser.add_argument('--folder', type=Path, default=Path('training'), help='checkpoints, log')
@@ -24,10 +34,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
     options = parser.parse_args(arguments)
     try:
-        from mono_metric_depth.training.recipe import RecipeError, load_recipe
+        from mono_metric_depth.training.recipe import load_recipe
         from mono_metric_depth.training.trainer import Trainer, TrainingError
     except ImportError as err:
         fail(f"training needs {err.name}: pip install 'mono_metric_depth[train]'")
+    require_device(options.device)
     changes = {} if options.steps is None else {'steps': options.steps}
     try:
         recipe = load_recipe(options.config or configuration_file('train.yaml'), **changes)
@@ -37,10 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f'stopped at step {trainer.step}; the same command goes on from there')
             return
         export(trainer, options.output or options.folder / f'{recipe.name}.onnx')
-    except (RecipeError, TrainingError, ValueError) as err:
+    except TrainingError as err:
         fail(str(err))
-    except KeyboardInterrupt:
-        fail('interrupted; finished drives stay cached')
 
 
 def export(trainer: Any, output: Path) -> None:

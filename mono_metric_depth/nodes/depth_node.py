@@ -28,6 +28,7 @@ from mono_metric_depth.estimator import (
     DepthEstimate,
     DepthEstimator,
     EstimatorError,
+    require_same_size,
 )
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
@@ -183,6 +184,7 @@ class DepthNode(Node):
             alignment = estimate.alignment
             depth = self._depth_of(estimate)
         else:
+            require_same_size(image, camera)
             alignment = self._estimator.alignment(camera, self._mount)
         self._coverage = alignment.coverage
         if wants_depth:
@@ -264,7 +266,7 @@ class DepthNode(Node):
     # The executor's thread again.
 
     def _publish_diagnostics(self) -> None:
-        problem = self._statistics.take_problem()
+        problem = self._statistics.problem()
         card, engine = self._estimator.card, self._estimator.engine
         level, text = DiagnosticStatus.OK, 'running'
         if self._newest.lacks_info:
@@ -275,6 +277,9 @@ class DepthNode(Node):
             level, text = DiagnosticStatus.WARN, problem
         elif not self._enabled:
             text = 'disabled'
+        elif not self._statistics.received:
+            topic = self.resolve_topic_name('image')
+            level, text = DiagnosticStatus.WARN, f'no image has arrived on {topic}'
         values = {
             **self._statistics.values(),
             'coverage': f'{self._coverage:.3f}',

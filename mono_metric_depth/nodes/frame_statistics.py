@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -12,6 +13,7 @@ import numpy as np
 
 _RECENT = 100
 _RATE_OVER = 5.0
+_RECENT_PROBLEM = 5.0
 
 
 class FrameStatistics:
@@ -23,7 +25,7 @@ class FrameStatistics:
         self._durations: deque[float] = deque(maxlen=_RECENT)
         self._latencies: deque[float] = deque(maxlen=_RECENT)
         self._finished: deque[float] = deque(maxlen=_RECENT)
-        self._problem = ''
+        self._problem, self._failed = '', -math.inf
 
     def count(self, outcome: str) -> None:
         """Count a frame's outcome, such as ``received`` or ``dropped: superseded``."""
@@ -40,13 +42,20 @@ class FrameStatistics:
     def fail(self, problem: str) -> None:
         """A frame was dropped for this."""
         with self._lock:
-            self._problem = problem
+            self._problem, self._failed = problem, time.monotonic()
 
-    def take_problem(self) -> str:
-        """The last problem since this was last asked; '' if there was none."""
+    def problem(self) -> str:
+        """The last problem, while it is recent or nothing was published since; '' if none."""
         with self._lock:
-            problem, self._problem = self._problem, ''
-            return problem
+            last = self._finished[-1] if self._finished else -math.inf
+            recent = self._failed > time.monotonic() - _RECENT_PROBLEM
+            return self._problem if recent or self._failed > last else ''
+
+    @property
+    def received(self) -> int:
+        """How many frames arrived."""
+        with self._lock:
+            return self._counts['received']
 
     def values(self) -> dict[str, str]:
         """The figures, as diagnostics show them."""

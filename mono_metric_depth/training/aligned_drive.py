@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -126,9 +127,10 @@ def align_drives(
 
 
 def _one_thread() -> None:
-    """In a worker: as many workers as cores leave one thread to each."""
+    """In a worker: as many workers as cores leave one thread to each; Ctrl-C is the parent's."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
+import json
 import math
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -98,17 +99,24 @@ class Trainer:
     def _checkpoint(self) -> Path:
         return self.folder / 'checkpoint.pt'
 
-    def _fingerprint(self) -> str:
-        return hashlib.sha256(repr(dataclasses.astuple(self.recipe)).encode()).hexdigest()
+    def _written_recipe(self) -> str:
+        return json.dumps(dataclasses.asdict(self.recipe))
 
     def _resume(self) -> None:
         if not self._checkpoint.is_file():
             return
-        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-        if state['recipe'] != self._fingerprint():
+        try:
+            state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+            before = json.loads(state['recipe'])
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as err:
+            msg = f'{self._checkpoint} is damaged ({err}); remove it to start anew'
+            raise TrainingError(msg) from err
+        now = json.loads(self._written_recipe())
+        changed = sorted(name for name in now.keys() | before if now.get(name) != before.get(name))
+        if changed:
             msg = (
-                f'{self.folder} holds a training with another configuration; choose another '
-                'folder, or remove this one'
+                f'{self.folder} holds a training with another configuration: '
+                f'{", ".join(changed)} differ; choose another folder, or remove this one'
             )
             raise TrainingError(msg)
         self.depth_network.load_state_dict(state['depth_network'])
@@ -120,7 +128,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
-            'recipe': self._fingerprint(),
+            'recipe': self._written_recipe(),
             'step': self.step,
             'depth_network': self.depth_network.state_dict(),
             'pose_network': self.pose_network.state_dict(),
