@@ -393,6 +393,11 @@ def test_nothing_is_computed_that_nobody_subscribed_to(
         (published,) = robot.ask(image, info)
         assert (published.width, published.k[0]) == (TINY_CAMERA.width, TINY_CAMERA.fx)
         assert len(runs) == warm_up
+        # Nor is it published for an image of another size.
+        wrong = info_message(Camera(50, 30, 40.0, 40.0, 25.0, 15.0))
+        robot.until(
+            lambda: robot.counts()['dropped: size'], 'refused', lambda: robot.send(image, wrong)
+        )
         robot.listen('depth/points')
         robot.ask(image, info)
         assert len(runs) > warm_up
