@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -134,7 +135,7 @@ def _play(
 ) -> Row:
     """Write the bag, play it to a node of its own, record, draw and compare."""
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from mono_metric_depth.datasets.bag import IMAGE_TOPIC, INFO_TOPIC, new_bag, write_drive
     from mono_metric_depth.evaluation.bag_depth import (
@@ -167,7 +168,12 @@ def _play(
             exchange = BagExchange(outputs, writer)
             executor = SingleThreadedExecutor()
             executor.add_node(exchange)
-            thread = threading.Thread(target=executor.spin, daemon=True)
+
+            def spin() -> None:
+                with contextlib.suppress(ExternalShutdownException):  # Ctrl-C
+                    executor.spin()
+
+            thread = threading.Thread(target=spin, daemon=True)
             thread.start()
             try:
                 exchange.connect(
