@@ -128,8 +128,8 @@ def _narrower(
 ) -> NDArray[np.bool_]:
     """What a camera with a narrower field of view would see: (h, w) bool.
 
-    Without this the shape of the unseen border tells source from target, and the network learns
-    two unrelated depths.
+    The shape of the unseen border shall not tell source from target, and cameras narrower than
+    both shall work.
     """
     height, width = shape
     share_x, share_y = rng.uniform(0.6, 1.0, 2)
