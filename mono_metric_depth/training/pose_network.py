@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 _WIDTHS = (16, 32, 64, 96, 128, 128)
 _ROTATION_UNIT = 0.01
-# With 0.1 translation lags behind source depth, which is metric within 100 steps, and the target
+# With 0.1 translation lags behind source depth, metric within a few hundred steps, and the target
 # settles in a minimum with its depth upside down: delta1 .12 at step 500, against .63 with 0.5.
 _TRANSLATION_UNIT = 0.5
 
