@@ -22,6 +22,9 @@ from mono_metric_depth.lens import COEFFICIENTS, MAX_ANGLE, Lens, LensError
 #: OpenCV's remap counts pixels in 16 bits.
 MAX_SIZE = 16384
 
+#: (3, 3) axes of a vehicle (x forward, y left, z up) to those of an optical frame (REP-103).
+OPTICAL_FROM_BODY = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+
 
 class CameraError(ValueError):
     """A calibration that does not describe a camera."""
@@ -195,8 +198,7 @@ class Mount:
         yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
         pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
         roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-        optical_from_body = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
-        return np.asarray(optical_from_body @ yaw @ pitch @ roll @ optical_from_body.T)
+        return np.asarray(OPTICAL_FROM_BODY @ yaw @ pitch @ roll @ OPTICAL_FROM_BODY.T)
 
 
 def mount_from_transform(vehicle_from_optical: ArrayLike, *, above_road: float = 0.0) -> Mount:
@@ -221,7 +223,7 @@ def mount_from_transform(vehicle_from_optical: ArrayLike, *, above_road: float =
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         msg = f'not a rotation: {rotation.tolist()}'
         raise CameraError(msg)
-    body = rotation @ np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    body = rotation @ OPTICAL_FROM_BODY
     pitch = math.asin(float(np.clip(-body[2, 0], -1, 1)))
     roll = math.atan2(body[2, 1], body[2, 2])
     yaw = math.atan2(body[1, 0], body[0, 0])

@@ -61,11 +61,12 @@ def test_the_demo_touches_no_folder_of_another_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('model', ['missing.onnx', 'text.onnx'])
-def test_the_demo_says_why_the_node_does_not_start(model: str, tmp_path: Path) -> None:
+def test_the_demo_refuses_a_bad_model_before_any_work(model: str, tmp_path: Path) -> None:
     (tmp_path / 'text.onnx').write_text('this is no model')
     done = demo('--output', tmp_path / 'demo', '--frames', '2', '--model', tmp_path / model)
     assert done.returncode == 1
     assert model in done.stderr
+    assert not (tmp_path / 'demo').exists()
     assert 'Traceback' not in done.stderr
 
 

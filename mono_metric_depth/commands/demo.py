@@ -42,7 +42,7 @@ class Row:
 
     Attributes:
         name: What was played.
-        sent, received: Images in, depth images out.
+        sent, received: Images in, clouds out.
         latencies: From publishing the image to receiving its points (s).
         abs_rel, delta1: Mean over images, metric as published.
         oracle_abs_rel: The same if the ground truth's own median ratio were the scale.

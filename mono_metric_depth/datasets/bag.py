@@ -25,7 +25,7 @@ from rosbags.rosbag2 import ReaderError, StoragePlugin, Writer
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.camera import OPTICAL_FROM_BODY, Camera, Mount
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.frame import Frame
 
@@ -247,8 +247,7 @@ def _camera_info(header: Any, camera: Camera) -> Any:
 
 def _static_transform(header: Any, mount: Mount) -> Any:
     """base_link, on the road below the camera and looking along it, to the optical frame."""
-    optical_from_body = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
-    w, x, y, z = _quaternion(optical_from_body.T @ mount.rotation())
+    w, x, y, z = _quaternion(OPTICAL_FROM_BODY.T @ mount.rotation())
     transform = _MESSAGE['geometry_msgs/msg/Transform'](
         translation=_MESSAGE['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=mount.height or 0.0),
         rotation=_MESSAGE['geometry_msgs/msg/Quaternion'](x=x, y=y, z=z, w=w),

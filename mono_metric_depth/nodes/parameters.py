@@ -37,8 +37,18 @@ PARAMETERS: tuple[tuple[str, Any, str, Any], ...] = (
         ('32FC1', '16UC1'),
     ),
     ('pitch', 0.0, 'Camera pitch against the road (rad), positive down.', _float(-1.5, 1.5)),
-    ('roll', 0.0, 'Camera roll against the road (rad).', _float(-1.5, 1.5)),
-    ('yaw', 0.0, 'Camera yaw against the direction of travel (rad).', _float(-1.5, 1.5)),
+    (
+        'roll',
+        0.0,
+        'Camera roll against the road (rad), positive lifts its left.',
+        _float(-1.5, 1.5),
+    ),
+    (
+        'yaw',
+        0.0,
+        'Camera yaw against the direction of travel (rad), positive left.',
+        _float(-1.5, 1.5),
+    ),
 )
 
 

@@ -88,6 +88,7 @@ class Trainer:
         self._parameters = parameters
         self._optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=1e-4)
         self._schedule = LambdaLR(self._optimiser, self._rate)
+        self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
         self.step = 0
         self._resume()
 
@@ -144,14 +145,16 @@ class Trainer:
         part.replace(self._checkpoint)
 
     def drives(self, entry: str, *, with_depth: bool) -> list[AlignedDrive]:
-        """The drives of an entry of the recipe, aligned."""
-        return align_drives(
-            getattr(self.recipe, entry),
-            self.recipe.canonical_camera,
-            levelled=self.recipe.levelled,
-            with_depth=with_depth,
-            cache=self.folder / 'cache',
-        )
+        """The drives of an entry of the recipe, aligned once and kept."""
+        if (entry, with_depth) not in self._drives:
+            self._drives[entry, with_depth] = align_drives(
+                getattr(self.recipe, entry),
+                self.recipe.canonical_camera,
+                levelled=self.recipe.levelled,
+                with_depth=with_depth,
+                cache=self.folder / 'cache',
+            )
+        return self._drives[entry, with_depth]
 
     def train(self) -> bool:
         """Train to the recipe's last step.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.camera import OPTICAL_FROM_BODY, Camera, Mount
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.worlds.domain import DOMAINS, Domain
 from mono_metric_depth.worlds.render import Sensor, World
@@ -23,7 +23,6 @@ from mono_metric_depth.worlds.scene import scene_of
 
 #: How far ahead of the camera the world is filled (m).
 _VIEW = 170.0
-_ROAD_FROM_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 #: Drives with the same camera share its rays.
 _sensor = lru_cache(maxsize=8)(Sensor)
@@ -161,7 +160,7 @@ def _poses(
         cosine, sine = math.cos(heading), math.sin(heading)
         turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
         matrix = np.eye(4)
-        matrix[:3, :3] = turn @ _ROAD_FROM_OPTICAL @ mount.rotation()
+        matrix[:3, :3] = turn @ OPTICAL_FROM_BODY.T @ mount.rotation()
         matrix[:3, 3] = x, y, height[number]
         poses.append(Pose(matrix, mount, float(seconds[number])))
     return poses
