@@ -15,7 +15,7 @@ from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
 from mono_metric_depth.model_card import Normalisation
 from mono_metric_depth.scale import Pairs, image_ratios
 from mono_metric_depth.training.aligned_drive import AlignedDrive
-from mono_metric_depth.training.depth_network import DepthNetwork
+from mono_metric_depth.training.networks import DepthNetwork
 
 #: What the network's input is normalised by: one mean and deviation for all channels.
 NORMALISATION = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.scale import GlobalScale, fit_scale, image_ratios
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
-from mono_metric_depth.training.depth_network import MAX_DEPTH, DepthNetwork
 from mono_metric_depth.training.held_out import (
     NORMALISATION,
     depth_pairs,
@@ -37,6 +36,7 @@ from mono_metric_depth.training.losses import (
     view_reconstruction_loss,
 )
 from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
+from mono_metric_depth.training.networks import MAX_DEPTH, build_depth_network
 from mono_metric_depth.training.pose_network import PoseNetwork
 from mono_metric_depth.training.recipe import Recipe
 
@@ -82,7 +82,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         # Channels last: what convolutions on CPUs and tensor cores are fastest in.
         layout: Any = {'device': self.device, 'memory_format': torch.channels_last}
-        self.depth_network = DepthNetwork(recipe.scales).to(**layout)
+        self.depth_network = build_depth_network('default', recipe.scales).to(**layout)
         self.pose_network = PoseNetwork().to(**layout)
         parameters = [*self.depth_network.parameters(), *self.pose_network.parameters()]
         self._parameters = parameters
