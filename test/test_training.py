@@ -21,7 +21,6 @@ from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
 from mono_metric_depth.training.checkpoint import CheckpointError
-from mono_metric_depth.training.depth_network import MAX_DEPTH, MIN_DEPTH, DepthNetwork
 from mono_metric_depth.training.held_out import predicted_depth
 from mono_metric_depth.training.losses import (
     Reference,
@@ -34,6 +33,7 @@ from mono_metric_depth.training.losses import (
     warp,
 )
 from mono_metric_depth.training.mixed_batches import MixedBatches
+from mono_metric_depth.training.networks import MAX_DEPTH, MIN_DEPTH, build_depth_network
 from mono_metric_depth.training.pose_network import PoseNetwork, transform
 from mono_metric_depth.training.recipe import RecipeError, load_recipe
 from mono_metric_depth.training.trainer import Trainer, TrainingError
@@ -286,7 +286,7 @@ def test_a_drive_is_aligned_with_its_depth(drive: Drive) -> None:
 
 def test_networks_start_sane_and_small() -> None:
     torch.manual_seed(0)
-    network, pose = DepthNetwork(scales=3).eval(), PoseNetwork().eval()
+    network, pose = build_depth_network('default', 3).eval(), PoseNetwork().eval()
     image = torch.randn(2, 3, 64, 128)
     depths = network(image)
     assert [tuple(depth.shape[2:]) for depth in depths] == [(64, 128), (32, 64), (16, 32)]
@@ -295,7 +295,7 @@ def test_networks_start_sane_and_small() -> None:
         assert (depth < MAX_DEPTH).all()
         assert 3 < float(depth.detach().median()) < 8
     assert float(pose(image, image)[:, :3, 3].detach().abs().max()) < 0.3
-    assert 1.5e6 < sum(p.numel() for p in DepthNetwork().parameters()) < 4e6
+    assert 1.5e6 < sum(p.numel() for p in build_depth_network('default').parameters()) < 4e6
 
 
 def test_one_command_trains_stops_resumes_and_exports(
@@ -359,7 +359,7 @@ def test_a_trained_network_becomes_one_file_with_its_scale(
 def test_a_loss_that_is_not_finite_names_its_batch(recipe_file: Path, tmp_path: Path) -> None:
     trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
     with torch.no_grad():
-        trainer.depth_network.heads[0].bias.fill_(float('nan'))
+        trainer.depth_network.decoder.heads[0].bias.fill_(float('nan'))
     with pytest.raises(TrainingError, match=r'not finite .* at step 0 for world:town:0x5 frame'):
         trainer.train()
 

@@ -123,6 +123,7 @@ def export(trainer: Any, output: Path, **more: Any) -> None:
             'trained': datetime.date.today().isoformat(),
             'source': list(recipe.source),
             'target': list(recipe.target),
+            'network': recipe.network,
             'recipe': (
                 f'{trainer.step} steps of {recipe.source_batch} + {recipe.target_batch} images, '
                 f'learning rate {recipe.learning_rate:g}, source depth weight '

@@ -14,6 +14,7 @@ import yaml
 
 from mono_metric_depth.camera import Camera, CameraError
 from mono_metric_depth.datasets import DatasetError, sequence_names
+from mono_metric_depth.training.networks import NETWORKS
 
 
 class RecipeError(ValueError):
@@ -108,6 +109,9 @@ class Recipe:
                 raise RecipeError(msg)
         if self.replay_share > 0.9:
             msg = f'replay_share must be at most 0.9, room for the target, got {self.replay_share}'
+            raise RecipeError(msg)
+        if self.network not in NETWORKS:
+            msg = f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}'
             raise RecipeError(msg)
         for name in ('start', 'encoder_weights'):
             path = getattr(self, name)

@@ -24,7 +24,6 @@ from mono_metric_depth.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from mono_metric_depth.training.depth_network import MAX_DEPTH, DepthNetwork
 from mono_metric_depth.training.held_out import (
     depth_pairs,
     held_out_errors,
@@ -34,6 +33,8 @@ from mono_metric_depth.training.held_out import (
 )
 from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
 from mono_metric_depth.training.mixed_loss import MixedLoss
+from mono_metric_depth.training.networks import MAX_DEPTH, DepthNetwork, build_depth_network
+from mono_metric_depth.training.networks.onnx_weights import load_network
 from mono_metric_depth.training.pose_network import PoseNetwork
 from mono_metric_depth.training.processes import Processes
 from mono_metric_depth.training.recipe import Recipe
@@ -95,7 +96,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         # Channels last: what convolutions on CPUs and tensor cores are fastest in.
         layout: Any = {'device': self.device, 'memory_format': torch.channels_last}
-        self.depth_network = DepthNetwork(recipe.scales).to(**layout)
+        self.depth_network = _depth_network(recipe).to(**layout)
         self.pose_network = PoseNetwork().to(**layout)
         loss = MixedLoss(
             self.depth_network, self.pose_network, recipe, _sixteen_bit_is_fast(self.device)
@@ -389,6 +390,17 @@ class Trainer:
         """Nearest and furthest depth (m) that the network tells apart."""
         nearest, furthest = self.recipe.depth_range
         return nearest, min(furthest, 0.95 * MAX_DEPTH * scale)
+
+
+def _depth_network(recipe: Recipe) -> DepthNetwork:
+    """The network that training starts from."""
+    if not recipe.start:
+        return build_depth_network(recipe.network, recipe.scales)
+    network = load_network(Path(recipe.start), recipe.scales)
+    if network.name != recipe.network:
+        msg = f'{recipe.start} holds the network {network.name!r}: set network to that'
+        raise TrainingError(msg)
+    return network
 
 
 def _sixteen_bit_is_fast(device: torch.device) -> bool:
