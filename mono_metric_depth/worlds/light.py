@@ -60,7 +60,6 @@ class Light:
         open_sky = (0.62 + 0.38 * normal[:, 2:]) * self.ambient
         return lit * self.direct + open_sky
 
-
     def towards(self, ray: Tensor) -> Tensor:
         """(n, 1) how close unit rays (n, 3) pass by the sun: 1 at it, near 0 from 50 degrees."""
         near = (ray @ self.sun).clamp_(min=0)

@@ -15,14 +15,15 @@ from mono_metric_depth.worlds.backdrop import curtains_of, sky
 from mono_metric_depth.worlds.domain import Domain
 from mono_metric_depth.worlds.exposure import exposure_of
 from mono_metric_depth.worlds.ground import ground_of
+from mono_metric_depth.worlds.hits import hits_at
 from mono_metric_depth.worlds.light import GroundShadow, blob, light_of
 from mono_metric_depth.worlds.raycast import FAR, Nearest, cast, corners, overlaps
 from mono_metric_depth.worlds.road import Road
 from mono_metric_depth.worlds.scene import Scene
 from mono_metric_depth.worlds.solids import CENTRE, HALF, MATERIAL, Material
-from mono_metric_depth.worlds.surfaces import albedo, hits_at
+from mono_metric_depth.worlds.surfaces import albedo
 from mono_metric_depth.worlds.textures import NoiseTile, above
-from mono_metric_depth.worlds.weather import weather_of
+from mono_metric_depth.worlds.weather import Weather
 
 _TILE = 8
 _NEAR = 0.1
@@ -127,7 +128,7 @@ class World:
 
     Args:
         domain: What it should look like.
-        road, scene: What it is made of.
+        road, scene, weather: What it is made of.
         rng: Source of light, ground and textures.
         length: Of the drive (m).
         device: Where to render.
@@ -138,12 +139,12 @@ class World:
         domain: Domain,
         road: Road,
         scene: Scene,
+        weather: Weather,
         rng: np.random.Generator,
         length: float,
         device: torch.device,
     ) -> None:
         self._device, self._road, self._scene = device, road, scene
-        weather = weather_of(domain, rng)
         self._light = light_of(domain, weather, rng, device)
         self._exposure = exposure_of(weather, self._light, rng)
         self._noise = NoiseTile(rng, device)
