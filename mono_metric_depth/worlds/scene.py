@@ -73,7 +73,7 @@ def scene_of(
         groups += _waiting(domain, road, side, rng)
         groups += _buildings(domain, road, side, rng)
         groups += _boundaries(domain, road, side, rng)
-        groups += _rails(domain, road, side, rng)
+        groups += _rails(domain, road, side, rng, taken)
         # Where there is no parking lane, cars stand where trees and signs would.
         taken = taken[:0] if road.parking else taken
         groups += _greenery(domain, road, side, rng, taken)
@@ -282,7 +282,9 @@ def _waiting(domain: Domain, road: Road, side: int, rng: np.random.Generator) ->
             yield _beside(rows, road, float(x) + lane, side * out, -side * math.pi / 2)
 
 
-def _rails(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> Iterator[Rows]:
+def _rails(
+    domain: Domain, road: Road, side: int, rng: np.random.Generator, taken: np.ndarray
+) -> Iterator[Rows]:
     """Guard rails, in pieces that follow the road."""
     x, offset = road.start, side * (road.half_width + rng.uniform(1.1, 1.6))
     while domain.rails and x < road.end:
@@ -290,7 +292,7 @@ def _rails(domain: Domain, road: Road, side: int, rng: np.random.Generator) -> I
         if rng.random() < domain.rails:
             for piece in range(int(length / 4)):
                 middle = x + 4 * (piece + 0.5)
-                if road.in_side_street(middle, side, 3.5):
+                if road.in_side_street(middle, side, 3.5) or (np.abs(taken - middle) < 6).any():
                     continue
                 rail = solid((0, 0, 0.6), (2.02, 0.04, 0.16), Material.PLAIN, (0.62, 0.63, 0.64))
                 post = solid(
