@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -35,9 +36,9 @@ from torch import Tensor, nn
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.mixed_batches import MixedBatches
-from mono_metric_depth.training.networks import build_depth_network
 from mono_metric_depth.training.networks.resnet18 import ResNet18Encoder
 from mono_metric_depth.training.pose_network import transform
+from mono_metric_depth.training.processes import Processes
 from mono_metric_depth.training.recipe import Recipe
 from mono_metric_depth.training.trainer import Trainer
 
@@ -68,27 +69,36 @@ def main() -> None:
         f'{options.width}x{options.height}, batch {options.batch}, {options.rounds} rounds, '
         f'{options.threads} threads, {processor(options.device)}, torch {torch.__version__}'
     )
-    for name, seconds in times.items():
-        line = f'{name:28} {1 / statistics.median(seconds):8.3f} steps/s'
-        if options.peer and name != 'Monodepth2':
-            ratios = [a / b for a, b in zip(times['Monodepth2'], seconds, strict=True)]
-            line += f'   {statistics.median(ratios):.2f} x Monodepth2 (median of rounds)'
+    for name, (walls, busy) in times.items():
+        line = (
+            f'{name:28} {1 / statistics.median(walls):7.3f} steps/s '
+            f'{statistics.median(busy):7.2f} CPU s/step'
+        )
+        if options.peer and name.startswith('ours') and 'batches' not in name:
+            for unit, index in (('speed', 0), ('CPU time', 1)):
+                theirs, own = times['Monodepth2'][index], times[name][index]
+                ratios = [a / b for a, b in zip(theirs, own, strict=True)]
+                line += f'   {unit} x{statistics.median(ratios):.2f}'
         print(line)
 
 
 def measure(
     steps: dict[str, Callable[[], object]], rounds: int, device: str
-) -> dict[str, list[float]]:
-    """Seconds of each step, turn by turn, after one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Wall and processor seconds of each step, turn by turn, after one round to warm up.
+
+    On a machine that others use too, the processor's seconds are the fairer ones, on one thread.
+    """
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             step()
             if device != 'cpu':
                 torch.cuda.synchronize()
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name][0].append(time.perf_counter() - start)
+                times[name][1].append(time.process_time() - busy)
     return times
 
 
@@ -153,14 +163,15 @@ def our_steps(
     trainer = our_trainer(camera, batch, device, folder)
     fixed = batches.batch(0).to(trainer.device)
 
+    coming = trainer._coming(batches)
+
     def fed() -> None:
-        trainer.step += 1
-        trainer._train_step(batches.batch(trainer.step).to(trainer.device))
+        trainer._train_step(next(coming))
 
     return {
         'ours, compute alone': lambda: trainer._train_step(fixed),
         'ours, fed from drives': fed,
-        'ours, drawing batches alone': lambda: batches.batch(trainer.step),
+        'ours, drawing batches alone': lambda: batches.batch(1),
     }
 
 
@@ -175,17 +186,12 @@ def our_trainer(camera: Camera, batch: int, device: str, folder: Path) -> Traine
         source_batch=batch // 2,
         target_batch=batch - batch // 2,
         source_depth_weight=0.0,
+        geometry_weight=0.0,
+        network='resnet18',
         scales=4,
     )
-    trainer = Trainer(recipe, folder, device=device)
-    layout: Any = {'device': trainer.device, 'memory_format': torch.channels_last}
-    trainer.depth_network = build_depth_network('resnet18', 4).to(**layout)
-    pose: Any = ResNetPose().to(**layout)
-    trainer.pose_network = pose
-    parameters = [*trainer.depth_network.parameters(), *pose.parameters()]
-    trainer._parameters = parameters
-    trainer._optimiser.param_groups[0]['params'] = parameters
-    return trainer
+    with mock.patch('mono_metric_depth.training.trainer.PoseNetwork', ResNetPose):
+        return Trainer(recipe, folder, processes=Processes(0, 1, torch.device(device)))
 
 
 # The peer
