@@ -69,20 +69,14 @@ class SkipDecoder(nn.Module):
 
 
 class ReflectConv(nn.Conv2d):
-    """A 3x3 convolution with reflect padding: zeros leave artefacts along the border of depth."""
+    """A 3x3 convolution with reflected borders: zeros leave artefacts along those of depth."""
 
     def __init__(self, width: int, out: int, *, bias: bool = True) -> None:
         super().__init__(width, out, 3, bias=bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(b, width, h, w) -> (b, out, h, w)."""
-        if self.training:
-            # Autocast would pad in 32 bits, and copy there and back: a sixth of a step.
-            with torch.autocast(input.device.type, enabled=False):
-                input = nn.functional.pad(input, (1, 1, 1, 1), mode='reflect')
-        else:
-            input = nn.functional.pad(input, (1, 1, 1, 1), mode='reflect')
-        return super().forward(input)
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, width, h, w) to (b, out, h, w)."""
+        return super().forward(_reflected(x))
 
 
 def leaky_block(width: int, out: int) -> nn.Module:
@@ -94,6 +88,14 @@ def leaky_block(width: int, out: int) -> nn.Module:
         # which was 4.5 m, with no gradient to bring it nearer.
         nn.LeakyReLU(0.1),
     )
+
+
+def _reflected(x: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled(x.device.type):
+        return nn.functional.pad(x, (1, 1, 1, 1), mode='reflect')
+    # On CPUs autocast would pad in 32 bits, and cast there and back.
+    with torch.autocast(x.device.type, enabled=False):
+        return nn.functional.pad(x, (1, 1, 1, 1), mode='reflect')
 
 
 def _head(width: int) -> nn.Conv2d:
