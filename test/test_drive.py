@@ -21,7 +21,7 @@ COMMAND = [sys.executable, '-m', 'mono_metric_depth.commands.drive']
 def test_ctrl_c_leaves_one_line_and_nothing_else(kind: str, tmp_path: Path) -> None:
     target = tmp_path / 'out'
     process = subprocess.Popen(
-        [*COMMAND, '--frames', '5000', kind, target], stderr=subprocess.PIPE, text=True
+        [*COMMAND, '--frames', '1000', kind, target], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.iterdir()):

@@ -48,6 +48,9 @@ def draw_gallery(path: Path, device: str | torch.device = 'cpu') -> None:
     Raises:
         WorldError: If the picture cannot be written.
     """
+    if not path.parent.is_dir():
+        msg = f'{path}: there is no folder {path.parent}'
+        raise WorldError(msg)
     rows: list[NDArray[np.uint8]] = []
     depths: list[NDArray[np.uint8]] = []
     for number, cells in enumerate(_CELLS):
