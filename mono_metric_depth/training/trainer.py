@@ -17,7 +17,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from mono_metric_depth.scale import GlobalScale, fit_scale
+from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
@@ -194,6 +194,14 @@ class Trainer:
                 self._processes.wait()
         return self._drives[entry, with_depth]
 
+    def _check_truth(self, entry: str) -> None:
+        """Refuse drives without ground truth, or with ground truth that is not in metres."""
+        drives = self.drives(entry, with_depth=True)
+        middles = [drive.depth[len(drive.depth) // 2].astype(np.float32) for drive in drives]
+        known = [depth[np.isfinite(depth) & (depth > 0)] for depth in middles]
+        medians = [float(np.median(depth)) for depth in known if depth.size]
+        check_depth_unit(medians, f'{entry} ({", ".join(getattr(self.recipe, entry))})')
+
     def train(self) -> bool:
         """Train to the recipe's last step, or until held-out source error no longer falls.
 
@@ -202,6 +210,7 @@ class Trainer:
 
         Raises:
             TrainingError: If the loss stops being finite, or depth collapses.
+            ScaleError: If a source lacks ground truth, or has it in another unit than metres.
             CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
@@ -216,8 +225,10 @@ class Trainer:
             replay_share=recipe.replay_share,
             part=(self._processes.rank, self._processes.count),
         )
-        self.drives('source_validation', with_depth=True)
         self.drives('target_test', with_depth=True)
+        self._check_truth('source_validation')
+        if recipe.source_depth_weight:
+            self._check_truth('source')
         if self._ended_early():
             return self._return_to_best()
         log = TrainingLog(self.folder, self.step) if self._processes.first else None
