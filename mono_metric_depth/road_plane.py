@@ -25,10 +25,11 @@ _AHEAD = 20.0
 _ASIDE = 1.6
 #: Nearer to the road than this (camera heights) is the road: below the height of a kerb.
 _TOLERANCE = 0.07
+_NARROWEST, _WIDEST = 0.02, 0.2
 _PIXELS = 2048
 _CANDIDATES = 96
 _SCORED = 384
-_ITERATIONS = 6
+_ITERATIONS = 10
 _ROUNDS = 500
 
 #: Refused are frames whose road tilts more than this against the level (rad),
@@ -147,8 +148,10 @@ class RoadView:
         for _ in range(_ITERATIONS):
             straight = self._rays @ plane
             error = seen * straight - 1
-            # Tukey's biweight, zero at twice the tolerance.
-            weight = np.where(known, np.maximum(1 - (error / (2 * _TOLERANCE)) ** 2, 0) ** 2, 0)
+            # Tukey's biweight, as narrow as the noise allows: what touches the road is not road.
+            width = 4.685 * 1.4826 * float(np.median(np.abs(error[known])))
+            error /= min(max(width, _NARROWEST), _WIDEST)
+            weight = np.where(known, np.maximum(1 - error**2, 0) ** 2, 0)
             # The plane's own depth as instrument: measured depth alone would make noise tilt it.
             weight /= np.maximum(straight, 1e-9)
             normal = ((weight * seen) @ self._products).reshape(3, 3)

@@ -252,10 +252,8 @@ def scales_by_count(
     images = [pair for pair in images if len(pair[0])]
     order = np.random.default_rng(seed).permutation(len(images))
     chosen = sorted(count for count in counts if count < len(images))
-    return [
-        fit_scale([images[i] for i in order[:count]], method=method, source=source, seed=seed)
-        for count in (*chosen, len(images))
-    ]
+    parts = [[images[i] for i in order[:count]] for count in chosen]
+    return [fit_scale(part, method=method, source=source, seed=seed) for part in (*parts, images)]
 
 
 def robust_deviation(values: NDArray[np.float64]) -> float:
