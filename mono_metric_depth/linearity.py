@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether one scalar is enough: is predicted depth proportional to true depth, and where not?
+"""Whether one scalar is enough: how far predicted depth is proportional to true depth.
 
 The premise of the one scalar (Dana et al., arXiv 2303.07662) is predicted = true / scale, in every
 image alike. Here true depth is the abscissa: it is exact, so that errors of the network do not

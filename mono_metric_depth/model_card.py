@@ -242,7 +242,8 @@ def describe_card(card: ModelCard) -> str:
         (
             'scale',
             f'{scale.value:.4g}, {scale.confidence:.0%} interval {scale.low:.4g} .. '
-            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, spread {scale.spread:.3f})',
+            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, '
+            f'spread {scale.spread:.3f})',
         ),
         ('fitted on', scale.source),
         ('depth', f'{formula}, {card.depth_range[0]:g} .. {card.depth_range[1]:g} m'),
@@ -271,9 +272,9 @@ def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
     lines = []
     if card.mounts is not None:
         mounts = card.mounts
-        height = (
-            '' if mounts.height is None else '{:.2f} .. {:.2f} m high, '.format(*mounts.height)
-        )
+        height = ''
+        if mounts.height is not None:
+            height = f'{mounts.height[0]:.2f} .. {mounts.height[1]:.2f} m high, '
         (pitch, pitch_deviation), (roll, roll_deviation) = mounts.pitch, mounts.roll
         angles = (
             f'pitch {pitch:.1f} +- {pitch_deviation:.1f}, '

@@ -243,7 +243,15 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
         f'  AbsRel   {errors["transferred"].abs_rel:.3f} transferred, '
         f'{errors["oracle"].abs_rel:.3f} oracle'
     )
-    return {'images': len(target.images), 'oracle': oracle, **errors}
+    linearity = measure_linearity(target.images, scale.value)
+    _print_linearity(linearity)
+    return {
+        'images': len(target.images),
+        'oracle': oracle,
+        **errors,
+        'linearity': linearity,
+        'findings': findings(linearity),
+    }
 
 
 def _road_scale(samples: DepthSamples | None, scale: GlobalScale) -> RoadScale | None:
