@@ -15,6 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mono_metric_depth.line_fit import (
+    least_value,
+    pearson,
+    relative_deviation,
+    reweighted_line,
+    robust_line,
+    spearman,
+)
 from mono_metric_depth.scale import Pairs, ScaleError, image_ratios, robust_deviation
 
 #: Bands of true depth (m).
@@ -35,8 +43,6 @@ LARGEST_NOISE = 0.25
 _ROUNDS = 300
 _POINTS = 20_000
 _PIXELS = 256
-_CANDIDATES = 300
-_TUKEY = 4.685
 _LEAST_IN_BAND = 4
 
 Array = NDArray[np.float64]
@@ -116,96 +122,6 @@ class Linearity:
         return self.offset.low <= 0 <= self.offset.high
 
 
-def pearson(x: Array, y: Array) -> float:
-    """Pearson's correlation of (n,) and (n,); NaN where one is constant."""
-    dx, dy = x - x.mean(), y - y.mean()
-    # As SciPy has it: what remains of a constant is rounding.
-    if min(np.ptp(x), np.ptp(y)) == 0:
-        return float('nan')
-    return float(np.clip(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy)), -1, 1))
-
-
-def spearman(x: Array, y: Array) -> float:
-    """Spearman's rank correlation; ties share their mean rank."""
-    return pearson(_ranks(x), _ranks(y))
-
-
-def least_squares_line(x: Array, y: Array) -> tuple[float, float]:
-    """Slope and intercept of y over x.
-
-    Raises:
-        ScaleError: If x is constant.
-    """
-    if np.ptp(x) == 0:
-        msg = f'all {len(x)} points lie at {x[0]:g}: no line can be fitted'
-        raise ScaleError(msg)
-    dx = x - x.mean()
-    slope = float(dx @ y / (dx @ dx))
-    return slope, float(y.mean() - slope * x.mean())
-
-
-def robust_line(x: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
-    """Slope and intercept of y over x, whatever up to some 40 % of the points do.
-
-    Errors count relative to the line, since those of depth grow with it. A least median of squares
-    (Rousseeuw 1984) starts iteratively reweighted least squares with Tukey's biweight.
-
-    Args:
-        x: (n,) abscissae.
-        y: (n,) ordinates, positive.
-        rng: Draws candidate lines.
-
-    Returns:
-        Slope and intercept.
-
-    Raises:
-        ScaleError: If x is constant.
-    """
-    if np.ptp(x) == 0:
-        return least_squares_line(x, y)  # raises
-    floor = _floor(y)
-    some = rng.integers(0, len(x), min(len(x), 1500))
-    i, j = rng.integers(0, len(x), (2, _CANDIDATES))
-    i, j = i[x[i] != x[j]], j[x[i] != x[j]]
-    slopes = (y[j] - y[i]) / (x[j] - x[i])
-    lines = np.stack([slopes, y[i] - slopes * x[i]], axis=1)
-    lines = np.concatenate([lines[slopes > 0], [[np.median(y / x), 0.0]]])
-    fitted = np.maximum(lines[:, :1] * x[some] + lines[:, 1:], floor)
-    errors = np.median(np.abs(y[some] / fitted - 1), axis=1)
-    line = lines[int(np.argmin(errors))]
-    for _ in range(12):
-        deviation = _deviation(x, y, line, floor)
-        line = _reweighted(x, y, line, floor, deviation)
-    return float(line[0]), float(line[1])
-
-
-def _floor(y: Array) -> float:
-    """Where the line passes below this, errors count relative to this."""
-    return 0.05 * float(np.median(y))
-
-
-def _deviation(x: Array, y: Array, line: Array, floor: float) -> float:
-    fitted = np.maximum(line[0] * x + line[1], floor)
-    return max(1.4826 * float(np.median(np.abs(y - line[0] * x - line[1]) / fitted)), 1e-9)
-
-
-def _reweighted(x: Array, y: Array, line: Array, floor: float, deviation: float) -> Array:
-    """One step of reweighted least squares from a line to the next."""
-    straight = line[0] * x + line[1]
-    fitted = np.maximum(straight, floor)
-    error = (y - straight) / (fitted * (_TUKEY * deviation))
-    weight = (np.maximum(1 - error**2, 0) / fitted) ** 2
-    total, wx = weight.sum(), weight @ x
-    mean = wx / total
-    along = weight @ (x * x) - mean * wx
-    if not along > 0:
-        return line
-    across = (weight * x) @ y
-    height = weight @ y / total
-    slope = (across - mean * total * height) / along
-    return np.array([slope, height - slope * mean])
-
-
 def measure_linearity(
     images: Sequence[Pairs], scale: float, *, confidence: float = 0.95, seed: int = 0
 ) -> Linearity:
@@ -237,7 +153,7 @@ def measure_linearity(
             msg = f'{name} depth is constant: no line can be fitted'
             raise ScaleError(msg)
     gain, offset = _line_with_intervals(true, predicted, confidence, rng)
-    line = np.maximum(gain.value * true + offset.value, _floor(predicted))
+    line = np.maximum(gain.value * true + offset.value, least_value(predicted))
     # Errors about the line; about the image's own line; how images differ.
     error = np.log(predicted / line)
     image_error = np.median(error, axis=1)
@@ -309,14 +225,14 @@ def _line_with_intervals(
     line = np.array(robust_line(true.ravel(), predicted.ravel(), rng))
     pixels = max(_LEAST_IN_BAND, min(_PIXELS, _POINTS // len(true)))
     x, y = true[:, :pixels], predicted[:, :pixels]
-    floor = _floor(predicted)
-    deviation = _deviation(true.ravel(), predicted.ravel(), line, floor)
+    floor = least_value(predicted)
+    deviation = relative_deviation(true.ravel(), predicted.ravel(), line, floor)
     rounds = np.empty((_ROUNDS, 2))
     for number in range(_ROUNDS):
         chosen = rng.integers(0, len(true), len(true))
         drawn = line
         for _ in range(4):
-            drawn = _reweighted(x[chosen].ravel(), y[chosen].ravel(), drawn, floor, deviation)
+            drawn = reweighted_line(x[chosen].ravel(), y[chosen].ravel(), drawn, floor, deviation)
         rounds[number] = drawn
     gain, offset = (
         _interval(float(value), column, confidence)
@@ -367,9 +283,3 @@ def _quantiles(values: Array) -> Quantiles:
         return Quantiles(float('nan'), float('nan'), float('nan'))
     low, median, high = np.quantile(known, [0.1, 0.5, 0.9])
     return Quantiles(float(low), float(median), float(high))
-
-
-def _ranks(values: Array) -> Array:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse.ravel()], np.float64)

@@ -85,7 +85,7 @@ def _draw_ratios(
     """How the scale of one image is spread about the one scalar."""
     ratios = [image_ratios(images) for _, images in drives]
     low, high = np.quantile(np.concatenate(ratios), [0.005, 0.995])
-    edges = np.linspace(float(low), float(high), 31)
+    edges = np.linspace(float(low), float(high), 31).tolist()
     for (name, _), values, colour in zip(drives, ratios, _COLOURS, strict=False):
         axes.hist(values, edges, alpha=0.55, color=colour, density=True, label=name)
         axes.axvline(float(np.median(values)), color=colour, linestyle=':')
