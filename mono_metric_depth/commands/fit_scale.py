@@ -33,8 +33,11 @@ _AGREEMENT = 0.10
 
 def main(arguments: list[str] | None = None) -> None:
     """Fit a scale."""
-    with errors_in_one_line():
-        _fit(arguments)
+    try:
+        with errors_in_one_line():
+            _fit(arguments)
+    except EngineError as err:
+        fail(str(err))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -81,10 +84,7 @@ def _fit(arguments: list[str] | None) -> None:
         'mount': mount if angles != (None, None) else None,
         'camera_height': None if mount is None else mount.height,
     }
-    try:
-        estimator = DepthEstimator.load(options.model)
-    except EngineError as err:
-        fail(str(err))
+    estimator = DepthEstimator.load(options.model)
     card = estimator.card
     report: dict[str, Any] = {'model': str(options.model), 'card_scale': card.scale}
     source = target = None

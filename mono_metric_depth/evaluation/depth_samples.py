@@ -112,18 +112,20 @@ def sample_drives(
                 read += 1
                 sampler.sample(frame, attitude)
                 progress(1, 0)
-                if truth and read == _EARLY:
-                    _require_truth(samples, read)
+                if read == _EARLY:
+                    _check_truth(samples, read, truth)
     if not read:
         reason = samples.named[0] if samples.named else 'the drives are empty'
         msg = f'{samples.source}: no frame can be read: {reason}'
         raise DatasetError(msg)
-    if truth:
-        _require_truth(samples, read)
+    _check_truth(samples, read, truth)
     return samples
 
 
-def _require_truth(samples: DepthSamples, read: int) -> None:
+def _check_truth(samples: DepthSamples, read: int, required: bool) -> None:
+    """Refuse drives without ground truth where it is required, and ground truth not in metres."""
+    if not (samples.with_truth or required):
+        return
     if not samples.with_truth:
         why = f'; first of all: {samples.named[0]}' if samples.named else ''
         msg = (
