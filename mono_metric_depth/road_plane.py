@@ -249,7 +249,7 @@ class RoadScale:
             )
             raise RoadPlaneError('frames', msg)
         for reason, count in self.refused.items():
-            if reason not in REASONS or type(count) is not int or count < 0:
+            if reason not in REASONS or type(count) is not int or not 0 <= count < 1 << 40:
                 msg = f'road scale: refused holds {reason!r}: {count!r}; reasons are {REASONS}'
                 raise RoadPlaneError('frames', msg)
 

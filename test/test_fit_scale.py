@@ -23,7 +23,7 @@ from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
 from mono_metric_depth.evaluation import depth_samples
 from mono_metric_depth.evaluation.depth_samples import sample_drives
 from mono_metric_depth.frame import Frame
-from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_card import read_card, write_card
 from mono_metric_depth.onnx_metadata import read_metadata
 
 
@@ -296,3 +296,19 @@ def test_a_figure_without_matplotlib_says_what_to_install(
     monkeypatch.delitem(sys.modules, 'mono_metric_depth.evaluation.scale_picture', raising=False)
     message = fails(capsys, tiny_model, 'x', '--figure', 'f.png')
     assert "--figure needs matplotlib: pip install 'mono_metric_depth[demo]'" in message
+
+
+def test_a_road_that_nobody_asked_for_may_be_missing(
+    tiny: Path, opened: Opener, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_scale.main([str(tiny), opened(frames(mount=Mount(height=1.5))), '--write'])
+    assert 'no road plane scale: my_data: 0 of 8 frames' in capsys.readouterr().out
+    assert read_card(tiny).road_scale is None
+    assert read_card(tiny).scale.value == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_network_that_puts_out_disparity_is_fitted_too(tiny: Path, opened: Opener) -> None:
+    write_card(tiny, replace(read_card(tiny), output_kind='disparity'))
+    rows = np.broadcast_to(TINY_DEPTH[:, None], (TINY_CAMERA.height, TINY_CAMERA.width))
+    fit_scale.main([str(tiny), opened(frames(depth=(400 / rows).astype(np.float32))), '--write'])
+    assert read_card(tiny).scale.value == pytest.approx(400, rel=1e-3)

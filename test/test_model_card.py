@@ -335,6 +335,7 @@ def test_a_normalisation_that_makes_no_sense_is_refused(
         (('road_scale', 'camera_height'), -1.5),
         (('road_scale', 'frames'), 0),
         (('road_scale', 'refused'), {'tilt': -1}),
+        (('road_scale', 'refused'), {'tilt': 10**200}),
         (('road_scale', 'refused'), {'tilt': True}),
         (('road_scale', 'refused'), {'boredom': 1}),
     ],

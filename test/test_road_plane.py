@@ -114,10 +114,10 @@ def test_a_frame_takes_a_few_milliseconds() -> None:
         start = time.perf_counter()
         VIEW.plane(depth)
         best = min(best, time.perf_counter() - start)
-    assert best < 5e-3
+    assert best < 1e-2
 
 
-@pytest.mark.parametrize('drives', ['world:town:3x8', 'world:suburb:20-21x4'])
+@pytest.mark.parametrize('drives', ['world:town:3x5', 'world:suburb:20x5'])
 def test_the_true_depth_of_worlds_gives_a_scale_of_one(drives: str) -> None:
     pytest.importorskip('torch')
     heights, known = [], []

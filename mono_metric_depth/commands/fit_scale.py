@@ -24,7 +24,7 @@ from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_driv
 from mono_metric_depth.linearity import Linearity, findings, measure_linearity
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.model_card import ModelCard, write_card
-from mono_metric_depth.road_plane import RoadScale, fit_road_scale
+from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
 from mono_metric_depth.scale import METHODS, GlobalScale, fit_scale, image_ratios, scales_by_count
 
 #: The road's scale and the transferred one should agree to within this.
@@ -100,7 +100,7 @@ def _fit(arguments: list[str] | None) -> None:
         target = _samples(estimator, options.target, False, options.every, known)
         if len(target.images) > 1:
             report['target'] = _transferred(target, scale)
-    road = _road_scale(target or source, scale)
+    road = _road_scale(target or source, scale, required=options.camera_height is not None)
     report['road_scale'] = road
     if options.data:
         card = _with_scale(card, scale)
@@ -254,14 +254,23 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
     }
 
 
-def _road_scale(samples: DepthSamples | None, scale: GlobalScale) -> RoadScale | None:
+def _road_scale(
+    samples: DepthSamples | None, scale: GlobalScale, *, required: bool
+) -> RoadScale | None:
+    """Fit and print the road plane's scale; None where no height is known, or no road is seen."""
     assert samples is not None
     if not (samples.heights or samples.refused):
         print(f'{samples.source}: no road plane scale; give --camera-height to fit one')
         return None
-    road = fit_road_scale(
-        samples.heights, samples.camera_heights, samples.refused, source=samples.source
-    )
+    try:
+        road = fit_road_scale(
+            samples.heights, samples.camera_heights, samples.refused, source=samples.source
+        )
+    except RoadPlaneError as err:
+        if required:
+            raise
+        print(f'no road plane scale: {err}')
+        return None
     disagreement = road.value / scale.value - 1
     refused = ', '.join(f'{reason} {count}' for reason, count in road.refused.items())
     print(f'{samples.source}: road plane of {road.frames} frames, camera ', end='')
