@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from mono_metric_depth.camera import Camera, CameraError
+from mono_metric_depth.mount_statistics import MountStatistics
 from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
+from mono_metric_depth.road_plane import RoadPlaneError, RoadScale
 from mono_metric_depth.scale import GlobalScale, ScaleError
 
 #: Version of the card's layout. A reader refuses cards of a newer version.
-CARD_VERSION = 1
+CARD_VERSION = 2
 #: Larger numbers are refused.
 _LARGEST = 1e300
 METADATA_KEY = 'mono_metric_depth.card'
@@ -74,6 +76,9 @@ class ModelCard:
         normalisation: Of the input.
         input_name, output_name: Tensors of the ONNX graph.
         camera_height: Mean height (m) of the training cameras above the road, or None.
+        mounts: Height and attitude of the training cameras, or None.
+        road_scale: The one scalar once more, from the road plane and a known mounting height: an
+            independent check of ``scale``, which it never replaces. None if it was not fitted.
         provenance: How the network came about: data, recipe, results. JSON values.
     """
 
@@ -87,6 +92,8 @@ class ModelCard:
     input_name: str = 'image'
     output_name: str = 'depth'
     camera_height: float | None = None
+    mounts: MountStatistics | None = None
+    road_scale: RoadScale | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,6 +114,11 @@ class ModelCard:
         ):
             msg = f'camera_height must be positive (m), got {self.camera_height}'
             raise ModelCardError(msg)
+
+    @property
+    def road_disagreement(self) -> float | None:
+        """By how much the road plane's scale exceeds the scale: 0.02 is 2 %. None without one."""
+        return None if self.road_scale is None else self.road_scale.value / self.scale.value - 1
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -161,8 +173,10 @@ def card_from_json(text: str) -> ModelCard:
         ('scale', GlobalScale),
         ('canonical_camera', Camera),
         ('normalisation', Normalisation),
+        ('mounts', MountStatistics),
+        ('road_scale', RoadScale),
     ):
-        if name in document:
+        if document.get(name) is not None:
             document[name] = _dataclass(kind, document[name], f'{name}.')
     card = _dataclass(ModelCard, document, '')
     assert isinstance(card, ModelCard)
@@ -220,12 +234,16 @@ def describe_card(card: ModelCard) -> str:
     """The card in lines that a person reads."""
     scale, camera = card.scale, card.canonical_camera
     formula = {'depth': 'scale x output'}.get(card.output_kind, 'scale / output')
+    pairs = {None: '', 0: ' over all pairs'}.get(
+        scale.random_pairs, f' over {scale.random_pairs} random pairs'
+    )
     lines = [
         ('model', card.name),
         (
             'scale',
             f'{scale.value:.4g}, {scale.confidence:.0%} interval {scale.low:.4g} .. '
-            f'{scale.high:.4g} ({scale.method}, {scale.images} images, spread {scale.spread:.3f})',
+            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, '
+            f'spread {scale.spread:.3f})',
         ),
         ('fitted on', scale.source),
         ('depth', f'{formula}, {card.depth_range[0]:g} .. {card.depth_range[1]:g} m'),
@@ -240,12 +258,42 @@ def describe_card(card: ModelCard) -> str:
             'camera height',
             'not recorded' if card.camera_height is None else f'{card.camera_height:.2f} m',
         ),
+        *_optional_lines(card),
         ('input', f'{card.input_name} {card.normalisation.channels}'),
         ('output', f'{card.output_name} {card.output_kind}'),
     ]
     lines += [(key, _plain(value)) for key, value in card.provenance.items()]
     width = max(len(key) for key, _ in lines)
     return '\n'.join(f'{key:{width}}  {value}' for key, value in lines)
+
+
+def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What only some cards know."""
+    lines = []
+    if card.mounts is not None:
+        mounts = card.mounts
+        height = ''
+        if mounts.height is not None:
+            height = f'{mounts.height[0]:.2f} .. {mounts.height[1]:.2f} m high, '
+        (pitch, pitch_deviation), (roll, roll_deviation) = mounts.pitch, mounts.roll
+        angles = (
+            f'pitch {pitch:.1f} +- {pitch_deviation:.1f}, '
+            f'roll {roll:.1f} +- {roll_deviation:.1f} degrees'
+        )
+        lines.append(('mounting', height + angles))
+    if card.road_scale is not None:
+        road = card.road_scale
+        lines.append(
+            (
+                'road plane scale',
+                f'{road.value:.4g}, {road.confidence:.0%} interval {road.low:.4g} .. '
+                f'{road.high:.4g} ({road.frames} frames, {sum(road.refused.values())} refused, '
+                f'spread {road.spread:.3f}, camera {road.camera_height:.2f} m high): '
+                f'{card.road_disagreement:+.1%} from the scale',
+            )
+        )
+        lines.append(('road seen in', road.source))
+    return lines
 
 
 def _refuse_constant(name: str) -> Any:
@@ -282,21 +330,23 @@ def _dataclass(kind: type, values: Any, prefix: str) -> Any:
         arguments[name] = _checked(values[name], str(item.type), f'{prefix}{name}')
     try:
         return kind(**arguments)
-    except (CameraError, ScaleError) as err:
+    except (CameraError, RoadPlaneError, ScaleError) as err:
         msg = f'model card entry {prefix.rstrip(".")}: {err}'
         raise ModelCardError(msg) from err
 
 
 def _checked(value: Any, kind: str, name: str) -> Any:
     """A JSON value as the annotated type, or an error that names the entry."""
+    if kind.endswith(' | None'):
+        if value is None:
+            return None
+        kind = kind.removesuffix(' | None')
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not abs(value) <= _LARGEST:
         msg = f'model card entry {name} must be a finite number, got {str(value)[:40]}'
         raise ModelCardError(msg)
     if kind == 'float' and number:
         return float(value)
-    if kind == 'float | None' and (value is None or number):
-        return None if value is None else float(value)
     if kind == 'int' and number and float(value).is_integer():
         return int(value)
     if kind == 'str' and isinstance(value, str):
@@ -307,7 +357,7 @@ def _checked(value: Any, kind: str, name: str) -> Any:
         return tuple(_checked(item, 'float', name) for item in value)
     if kind.startswith('Mapping') and isinstance(value, dict):
         return value
-    if kind in {'GlobalScale', 'Camera', 'Normalisation'}:
+    if type(value).__name__ == kind:  # read already
         return value
     msg = f'model card entry {name} must be of type {kind}, got {value!r}'
     raise ModelCardError(msg)

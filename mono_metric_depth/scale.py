@@ -16,6 +16,20 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.float64]]
 _SLOPES = 400_000
 _BOOTSTRAP_SLOPES = 20_000
 _BOOTSTRAP_ROUNDS = 300
+_PIXELS = 256
+
+#: How one scalar is fitted.
+METHODS = ('theil_sen', 'median_ratio', 'least_squares')
+#: Half of a driving image's depth lies within this (m), by a wide margin.
+TYPICAL_DEPTH = (2.0, 80.0)
+#: What depth is stored in, and how many metres one unit is.
+_UNITS = {
+    'millimetres': 1e-3,
+    'centimetres': 1e-2,
+    '1/256 m (KITTI)': 1 / 256,
+    'metres already divided by 256': 256.0,
+    'kilometres': 1e3,
+}
 
 
 class ScaleError(ValueError):
@@ -30,11 +44,13 @@ class GlobalScale:
         value: Metres per unit of (unscaled) network depth.
         low, high: Bootstrap confidence interval over images.
         confidence: Level of the interval.
-        method: ``theil_sen`` or ``median_ratio``.
+        method: One of :data:`METHODS`.
         images: How many images it was fitted on.
         spread: Relative spread between images: 1.4826 median absolute deviation of
             ln(per-image median ratio). A single scale costs about 0.8 of this in AbsRel.
         source: What it was fitted on, in words.
+        random_pairs: Of Theil-Sen: over how many random pairs of points its median was taken; 0
+            for all pairs (exact). None where that is not recorded, and of other methods.
     """
 
     value: float
@@ -45,6 +61,7 @@ class GlobalScale:
     images: int
     spread: float
     source: str
+    random_pairs: int | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.value, self.low, self.high, self.spread)
@@ -62,6 +79,9 @@ class GlobalScale:
                 f'global scale needs a confidence within 0..1, a spread >= 0 and at least one '
                 f'image, got {self.confidence}, {self.spread}, {self.images}'
             )
+            raise ScaleError(msg)
+        if self.random_pairs is not None and self.random_pairs < 0:
+            msg = f'global scale cannot rest on {self.random_pairs} random pairs of points'
             raise ScaleError(msg)
 
 
@@ -85,7 +105,7 @@ def theil_sen_slope(
         ScaleError: If no two points differ in x.
     """
     n = len(x)
-    if n * (n - 1) // 2 <= slopes:
+    if _takes_all_pairs(n, slopes):
         i, j = np.triu_indices(n, 1)
     else:
         i, j = rng.integers(0, n, (2, slopes))
@@ -95,6 +115,10 @@ def theil_sen_slope(
         msg = 'network output is constant: no line can be fitted (did the training collapse?)'
         raise ScaleError(msg)
     return float(np.median((y[j] - y[i])[different] / dx[different]))
+
+
+def _takes_all_pairs(points: int, slopes: int) -> bool:
+    return points * (points - 1) // 2 <= slopes
 
 
 def image_ratios(images: Sequence[Pairs]) -> NDArray[np.float64]:
@@ -129,9 +153,10 @@ def fit_scale(
 
     Args:
         images: For each image (n,) predicted unscaled and (n,) true depth (m) of valid pixels.
-        method: ``theil_sen``: slope of true over predicted depth over all images, every image
-            weighing the same (Dana et al.); ``median_ratio``: median over images of the median
-            ratio.
+        method: ``theil_sen``: slope of true over predicted depth over all images (Dana et al.),
+            over 256 pixels drawn from each; ``median_ratio``: median over images of the median
+            ratio; ``least_squares``: the line through the origin, true over predicted depth. In
+            each every image weighs the same.
         source: What the images are, in words; goes into the model card.
         confidence: Level of the bootstrap interval (over images, not pixels: pixels of an image
             are not independent).
@@ -150,8 +175,10 @@ def fit_scale(
     rng = np.random.default_rng(seed)
     estimate: Callable[[NDArray[np.int64], int], float]
     ratios = image_ratios(images)
+    random_pairs = None
     if method == 'theil_sen':
         x, y = (np.stack(side) for side in zip(*_sampled(images, rng), strict=True))
+        random_pairs = 0 if _takes_all_pairs(x.size, _SLOPES) else _SLOPES
 
         def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
             return theil_sen_slope(x[chosen].ravel(), y[chosen].ravel(), rng, slopes)
@@ -161,8 +188,15 @@ def fit_scale(
         def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
             return float(np.median(ratios[chosen]))
 
+    elif method == 'least_squares':
+        products = np.array([[np.mean(p * g), np.mean(p * p)] for p, g in images])
+
+        def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
+            across, along = products[chosen].sum(axis=0)
+            return float(across / along)
+
     else:
-        msg = f'unknown method {method!r}; known are theil_sen, median_ratio'
+        msg = f'unknown method {method!r}; known are {", ".join(METHODS)}'
         raise ScaleError(msg)
     everything = np.arange(len(images))
     value = estimate(everything, _SLOPES)
@@ -178,7 +212,6 @@ def fit_scale(
             '(train longer), or its output is inverse depth'
         )
         raise ScaleError(msg)
-    logs = np.log(ratios)
     return GlobalScale(
         value=value,
         low=min(float(low), value),
@@ -186,12 +219,90 @@ def fit_scale(
         confidence=confidence,
         method=method,
         images=len(images),
-        spread=float(1.4826 * np.median(np.abs(logs - np.median(logs)))),
+        spread=robust_deviation(np.log(ratios)),
         source=source,
+        random_pairs=random_pairs,
     )
 
 
-def _sampled(images: Sequence[Pairs], rng: np.random.Generator, pixels: int = 256) -> list[Pairs]:
+def scales_by_count(
+    images: Sequence[Pairs],
+    counts: Sequence[int] = (10, 50, 200),
+    *,
+    method: str = 'theil_sen',
+    source: str,
+    seed: int = 0,
+) -> list[GlobalScale]:
+    """How the interval shrinks with the number of annotated images.
+
+    Args:
+        images: As for :func:`fit_scale`.
+        counts: How many images to fit on; those that there are not enough images for are left
+            out, and all of them come last. Fewer are a random part of more.
+        method: As for :func:`fit_scale`.
+        source: Likewise.
+        seed: Draws the images.
+
+    Returns:
+        One scale for each count.
+
+    Raises:
+        ScaleError: As :func:`fit_scale`.
+    """
+    images = [pair for pair in images if len(pair[0])]
+    order = np.random.default_rng(seed).permutation(len(images))
+    chosen = sorted(count for count in counts if count < len(images))
+    parts = [[images[i] for i in order[:count]] for count in chosen]
+    return [fit_scale(part, method=method, source=source, seed=seed) for part in (*parts, images)]
+
+
+def robust_deviation(values: NDArray[np.float64]) -> float:
+    """Standard deviation from the median absolute deviation (x 1.4826, as of a Gaussian)."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def check_depth_unit(medians: Sequence[float], source: str) -> float:
+    """Refuse ground truth that is not in metres.
+
+    Args:
+        medians: Median true depth of each of some driving images, as read (m if all is well);
+            before anything is cut off as too far.
+        source: What the images are, in words.
+
+    Returns:
+        Their median (m).
+
+    Raises:
+        ScaleError: If it does not lie within :data:`TYPICAL_DEPTH`; it says what was found and
+            which units would explain it, the likeliest first.
+    """
+    known = [value for value in medians if math.isfinite(value) and value > 0]
+    if not known:
+        msg = f'{source}: no image has true depth'
+        raise ScaleError(msg)
+    typical = float(np.median(known))
+    nearest, furthest = TYPICAL_DEPTH
+    if nearest <= typical <= furthest:
+        return typical
+    middle = math.sqrt(nearest * furthest)
+    fitting = sorted(
+        (abs(math.log(typical * unit / middle)), name, typical * unit)
+        for name, unit in _UNITS.items()
+        if nearest <= typical * unit <= furthest
+    )
+    explained = ', or '.join(f'{name}, {metres:.3g} m' for _, name, metres in fitting)
+    msg = (
+        f'{source}: the median true depth is {typical:.4g}, but in metres driving images have '
+        f'{nearest:g} .. {furthest:g}; '
+        + (f'it would fit if depth were in {explained}' if fitting else 'no known unit fits')
+        + '. Convert the ground truth to metres'
+    )
+    raise ScaleError(msg)
+
+
+def _sampled(
+    images: Sequence[Pairs], rng: np.random.Generator, pixels: int = _PIXELS
+) -> list[Pairs]:
     """The same number of pixels of every image, drawn with replacement."""
     result = []
     for predicted, true in images:

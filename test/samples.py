@@ -12,9 +12,14 @@ import numpy as np
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.model_card import ModelCard, Normalisation
+from mono_metric_depth.mount_statistics import MountStatistics
+from mono_metric_depth.road_plane import RoadScale
 from mono_metric_depth.scale import GlobalScale
 
 SCALE = GlobalScale(2.0, 1.9, 2.1, 0.95, 'theil_sen', 12, 0.05, 'procedural town')
+ROAD_SCALE = RoadScale(
+    1.94, 1.9, 2.0, 0.95, 1.6, 80, 0.04, 'suburb, unlabelled', {'clutter': 3, 'tilt': 2}
+)
 CANONICAL = Camera(32, 24, 30.0, 30.0, 15.5, 11.5)
 
 
@@ -26,6 +31,8 @@ def make_card(**entries: Any) -> ModelCard:
         'depth_range': (0.5, 80.0),
         'normalisation': Normalisation('rgb', (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         'camera_height': 1.5,
+        'mounts': MountStatistics((1.3, 1.7), (0.2, 1.1), (-0.1, 0.4)),
+        'road_scale': ROAD_SCALE,
         'provenance': {'seed': 7, 'drives': ['a', 'b']},
     }
     return ModelCard(**{**values, **entries})

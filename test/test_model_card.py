@@ -28,7 +28,9 @@ from mono_metric_depth.model_card import (
     read_card,
     write_card,
 )
+from mono_metric_depth.mount_statistics import MountStatistics
 from mono_metric_depth.onnx_metadata import read_metadata, write_metadata
+from mono_metric_depth.road_plane import REASONS, RoadScale
 from mono_metric_depth.scale import GlobalScale
 
 positive = st.floats(1e-6, 1e6)
@@ -39,6 +41,29 @@ json_values = st.recursive(
     max_leaves=8,
 )
 triple = st.tuples(finite, finite, finite)
+
+
+@st.composite
+def mount_statistics(draw: st.DrawFn) -> MountStatistics:
+    height = tuple(sorted(draw(st.tuples(positive, positive))))
+    angles = [(draw(finite), draw(st.floats(0, 90))) for _ in range(2)]
+    return MountStatistics(draw(st.none() | st.just(height)), *angles)
+
+
+@st.composite
+def road_scales(draw: st.DrawFn) -> RoadScale:
+    low, value, high = sorted(draw(st.tuples(positive, positive, positive)))
+    return RoadScale(
+        value,
+        low,
+        high,
+        draw(st.floats(0.01, 0.99)),
+        draw(positive),
+        draw(st.integers(1, 10**6)),
+        draw(st.floats(0.0, 10.0)),
+        draw(st.text(max_size=30)),
+        draw(st.dictionaries(st.sampled_from(REASONS), st.integers(0, 10**6))),
+    )
 
 
 @st.composite
@@ -56,6 +81,7 @@ def cards(draw: st.DrawFn) -> ModelCard:
             draw(st.integers(1, 10**6)),
             draw(st.floats(0.0, 10.0)),
             draw(st.text(max_size=30)),
+            draw(st.none() | st.integers(0, 10**6)),
         ),
         canonical_camera=Camera(
             draw(st.integers(1, 4096)),
@@ -76,6 +102,8 @@ def cards(draw: st.DrawFn) -> ModelCard:
         input_name=draw(st.text(max_size=9)),
         output_name=draw(st.text(max_size=9)),
         camera_height=draw(st.none() | positive),
+        mounts=draw(st.none() | mount_statistics()),
+        road_scale=draw(st.none() | road_scales()),
         provenance=draw(st.dictionaries(st.text(max_size=9), json_values, max_size=4)),
     )
 
@@ -122,8 +150,11 @@ OPTIONAL = {
     'input_name',
     'output_name',
     'camera_height',
+    'mounts',
+    'road_scale',
     'provenance',
 }
+OPTIONAL_WITHIN = {('scale', 'random_pairs'), ('road_scale', 'refused')}
 
 
 @pytest.mark.parametrize('entry', entries(), ids='.'.join)
@@ -133,7 +164,9 @@ def test_a_missing_entry_is_named_or_has_a_default(entry: tuple[str, ...]) -> No
             document = document[name]
         del document[entry[-1]]
 
-    if entry[0] in OPTIONAL:
+    if (len(entry) == 1 and entry[0] in OPTIONAL) or (
+        entry[0] == 'normalisation' or entry in OPTIONAL_WITHIN
+    ):
         card_from_json(changed(remove))
         return
     message = 'no valid version' if entry == ('version',) else f'lacks the entry {".".join(entry)}'
@@ -157,18 +190,25 @@ KINDS = {
     ('output_name',): 'str',
     ('levelled',): 'bool',
     ('provenance',): 'object',
+    ('road_scale', 'source'): 'str',
+    ('road_scale', 'refused'): 'object',
 }
-NUMBERS = {'scale', 'canonical_camera', 'camera_height'}
+NUMBERS = {'scale', 'canonical_camera', 'camera_height', 'road_scale'}
+NONE = {('camera_height',), ('mounts',), ('mounts', 'height'), ('road_scale',)}
 
 
 @pytest.mark.parametrize('entry', entries(), ids='.'.join)
 @pytest.mark.parametrize('value', WRONG, ids=repr)
 def test_an_entry_of_the_wrong_type_is_named(entry: tuple[str, ...], value: Any) -> None:
     fitting = list(FITTING.get(KINDS.get(entry, ''), ()))
-    if entry[0] in NUMBERS and entry not in KINDS and entry[-1] not in {'scale'}:
+    if entry[0] in NUMBERS and entry not in KINDS and len(entry) == 2:
         fitting = [1.5]
     if entry == ('camera_height',):
+        fitting += [1.5]
+    if entry in NONE or entry == ('scale', 'random_pairs'):
         fitting += [None]
+    if entry == ('road_scale', 'refused'):
+        fitting = [{}]
     if entry == ('normalisation',):
         fitting += [{}]
     if any(type(value) is type(item) and value == item for item in fitting):
@@ -184,7 +224,9 @@ def test_an_entry_of_the_wrong_type_is_named(entry: tuple[str, ...], value: Any)
     assert entry[-1] in str(caught.value)
 
 
-@pytest.mark.parametrize('where', ['', 'scale', 'canonical_camera', 'normalisation'])
+@pytest.mark.parametrize(
+    'where', ['', 'scale', 'canonical_camera', 'normalisation', 'mounts', 'road_scale']
+)
 def test_an_unknown_entry_is_named(where: str) -> None:
     def add(document: dict[str, Any]) -> None:
         (document[where] if where else document)['colour'] = 1
@@ -279,7 +321,24 @@ def test_a_normalisation_that_makes_no_sense_is_refused(
 
 @pytest.mark.parametrize(
     ('entry', 'value'),
-    [(('scale', 'value'), -1.0), (('scale', 'low'), 99.0), (('canonical_camera', 'fx'), 0.0)],
+    [
+        (('scale', 'value'), -1.0),
+        (('scale', 'low'), 99.0),
+        (('scale', 'random_pairs'), -1),
+        (('canonical_camera', 'fx'), 0.0),
+        (('mounts', 'pitch'), [0.0, -1.0]),
+        (('mounts', 'roll'), [0.0]),
+        (('mounts', 'height'), [2.0, 1.0]),
+        (('mounts', 'height'), [0.0, 1.0]),
+        (('road_scale', 'value'), 0.0),
+        (('road_scale', 'high'), 0.1),
+        (('road_scale', 'camera_height'), -1.5),
+        (('road_scale', 'frames'), 0),
+        (('road_scale', 'refused'), {'tilt': -1}),
+        (('road_scale', 'refused'), {'tilt': 10**200}),
+        (('road_scale', 'refused'), {'tilt': True}),
+        (('road_scale', 'refused'), {'boredom': 1}),
+    ],
 )
 def test_values_in_a_file_that_make_no_sense_are_named(entry: tuple[str, str], value: Any) -> None:
     text = changed(lambda document: document[entry[0]].update({entry[1]: value}))
@@ -363,3 +422,43 @@ def test_the_description_holds_what_a_person_asks_for() -> None:
     ):
         assert part in text
     assert 'scale / output' in describe_card(make_card(output_kind='disparity'))
+
+
+def version_1() -> str:
+    """The card as the first version of this package wrote it."""
+
+    def older(document: dict[str, Any]) -> None:
+        document['version'] = 1
+        del document['mounts'], document['road_scale'], document['scale']['random_pairs']
+
+    return changed(older)
+
+
+def test_a_card_of_version_1_is_still_read() -> None:
+    card = card_from_json(version_1())
+    assert card == make_card(mounts=None, road_scale=None)
+    assert card.road_disagreement is None
+    text = describe_card(card)
+    assert 'road' not in text.replace('looks along the road', '')
+    assert 'mounting' not in text
+    assert '(theil_sen, 12 images' in text
+
+
+def test_both_scales_are_shown_with_their_disagreement() -> None:
+    card = make_card()
+    assert card.road_disagreement == pytest.approx(-0.03)
+    text = describe_card(card)
+    for part in (
+        'road plane scale',
+        '1.94, 95% interval 1.9 .. 2 (80 frames, 5 refused, spread 0.040, camera 1.60 m high)',
+        '-3.0% from the scale',
+        'suburb, unlabelled',
+        '1.30 .. 1.70 m high, pitch 0.2 +- 1.1, roll -0.1 +- 0.4 degrees',
+    ):
+        assert part in text
+    exact = make_card(scale=replace(SCALE, random_pairs=0))
+    assert 'theil_sen over all pairs' in describe_card(exact)
+    random = make_card(scale=replace(SCALE, random_pairs=4000))
+    assert 'theil_sen over 4000 random pairs' in describe_card(random)
+    none = make_card(mounts=MountStatistics(None, (0.0, 0.0), (0.0, 0.0)))
+    assert 'mounting          pitch 0.0' in describe_card(none)

@@ -23,7 +23,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-OURS = ('drive', 'train', 'model_card', 'depth_node')
+OURS = ('drive', 'train', 'model_card', 'fit_scale', 'depth_node')
 
 
 def ours(command: str) -> list[str]:

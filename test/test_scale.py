@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from samples import SCALE
 
 from mono_metric_depth.scale import (
+    METHODS,
     GlobalScale,
     Pairs,
     ScaleError,
+    check_depth_unit,
     fit_scale,
     image_ratios,
+    scales_by_count,
     theil_sen_slope,
 )
 
@@ -66,7 +69,7 @@ def test_random_pairs_come_close_to_all_pairs() -> None:
     assert sampled != theil_sen_slope(x, y, rng)
 
 
-@pytest.mark.parametrize('method', ['theil_sen', 'median_ratio'])
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('scale', [0.03, 1.0, 25.0])
 def test_an_exact_scale_is_found_exactly(method: str, scale: float) -> None:
     images = images_of(np.random.default_rng(0), scale)
@@ -89,7 +92,7 @@ def test_a_planted_scale_is_found_among_thirty_per_cent_outliers(method: str) ->
     assert abs(least_squares - 5.0) > 3 * abs(fitted.value - 5.0)  # what robustness is for
 
 
-@pytest.mark.parametrize('method', ['theil_sen', 'median_ratio'])
+@pytest.mark.parametrize('method', METHODS)
 def test_the_interval_covers_the_truth_most_of_the_time(method: str) -> None:
     covered, widths = [], []
     for seed in range(30):
@@ -183,3 +186,80 @@ def test_a_scale_that_makes_no_sense_is_refused(entries: dict[str, Any], message
     values = {name: getattr(SCALE, name) for name in SCALE.__dataclass_fields__}
     with pytest.raises(ScaleError, match=message):
         GlobalScale(**{**values, **entries})
+
+
+def test_it_is_stated_whether_all_pairs_were_taken() -> None:
+    rng = np.random.default_rng(0)
+    few, many = images_of(rng, 3.0, images=2), images_of(rng, 3.0, images=12)
+    assert fit_scale(few, source='x').random_pairs == 0
+    assert fit_scale(many, source='x').random_pairs == 400_000
+    assert fit_scale(many, method='median_ratio', source='x').random_pairs is None
+    with pytest.raises(ScaleError, match='-1 random pairs'):
+        GlobalScale(2.0, 1.9, 2.1, 0.95, 'theil_sen', 12, 0.05, 'x', -1)
+
+
+@given(seed=seeds)
+def test_least_squares_is_the_line_through_the_origin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = images_of(rng, 3.0, images=4, noise=0.3, pixels=40)
+    x, y = (np.concatenate(side) for side in zip(*images, strict=True))
+    (expected,), *_ = np.linalg.lstsq(x[:, None], y, rcond=None)
+    fitted = fit_scale(images, method='least_squares', source='x')
+    assert fitted.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_interval_is_that_of_scipy() -> None:
+    stats = pytest.importorskip('scipy.stats')
+    images = images_of(np.random.default_rng(3), 3.0, spread=0.2, noise=0.05, images=80)
+    fitted = fit_scale(images, method='median_ratio', source='x')
+    expected = stats.bootstrap(
+        (image_ratios(images),), np.median, method='percentile', n_resamples=2000, rng=0
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert fitted.low == pytest.approx(expected.low, abs=0.2 * width)
+    assert fitted.high == pytest.approx(expected.high, abs=0.2 * width)
+
+
+def test_more_images_give_a_narrower_interval() -> None:
+    images = images_of(np.random.default_rng(0), 3.0, spread=0.1, images=260, pixels=40)
+    scales = scales_by_count(images, method='median_ratio', source='x')
+    assert [scale.images for scale in scales] == [10, 50, 200, 260]
+    widths = [scale.high - scale.low for scale in scales]
+    assert widths[0] > 1.5 * widths[1] > 1.5 * widths[2]
+    # All of them are what fit_scale fits, to the last digit.
+    assert scales[-1] == fit_scale(images, method='median_ratio', source='x')
+    assert [s.images for s in scales_by_count(images[:30], source='x')] == [10, 30]
+
+
+TRUE_MEDIANS = np.random.default_rng(0).uniform(8, 25, 30)
+
+
+@pytest.mark.parametrize(
+    ('factor', 'unit'),
+    [
+        (1000.0, 'millimetres'),
+        (100.0, 'centimetres'),
+        (256.0, '1/256 m'),
+        (1 / 256, 'already divided by 256'),
+        (1e-3, 'kilometres'),
+    ],
+)
+def test_depth_in_another_unit_is_refused_and_the_unit_named(factor: float, unit: str) -> None:
+    with pytest.raises(ScaleError, match=f'my drive: the median true depth is .*{unit}.*metres'):
+        check_depth_unit(list(TRUE_MEDIANS * factor), 'my drive')
+
+
+def test_depth_in_metres_passes() -> None:
+    typical = check_depth_unit([*TRUE_MEDIANS, math.nan, math.inf], 'x')
+    assert typical == pytest.approx(float(np.median(TRUE_MEDIANS)))
+
+
+@pytest.mark.parametrize('medians', [[], [math.nan], [0.0, -1.0]])
+def test_no_depth_at_all_is_refused(medians: list[float]) -> None:
+    with pytest.raises(ScaleError, match='no image has true depth'):
+        check_depth_unit(medians, 'x')
+
+
+def test_depth_in_no_known_unit_is_refused() -> None:
+    with pytest.raises(ScaleError, match='no known unit fits'):
+        check_depth_unit([1e9], 'x')

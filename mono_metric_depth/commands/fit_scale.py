@@ -1,0 +1,330 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``fit_scale``: fit the one scalar of a model, show how far one scalar carries, write it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mono_metric_depth.camera import Mount
+from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_drives
+from mono_metric_depth.linearity import Linearity, findings, measure_linearity
+from mono_metric_depth.metrics import depth_metrics, mean_metrics
+from mono_metric_depth.model_card import ModelCard, write_card
+from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
+from mono_metric_depth.scale import METHODS, GlobalScale, fit_scale, image_ratios, scales_by_count
+
+#: The road's scale and the transferred one should agree to within this.
+_AGREEMENT = 0.10
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Fit a scale."""
+    try:
+        with errors_in_one_line():
+            _fit(arguments)
+    except EngineError as err:
+        fail(str(err))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='fit_scale', description=__doc__)
+    parser.add_argument('model', type=Path, help='ONNX file with a card')
+    parser.add_argument(
+        'data', nargs='*', help='drives with ground truth: folders, DGP json, world:town:0-5'
+    )
+    parser.add_argument('--method', choices=METHODS, default=METHODS[0])
+    parser.add_argument(
+        '--target', nargs='+', default=[], help='drives that the scale is carried over to'
+    )
+    parser.add_argument(
+        '--camera-height', type=float, help='m above the road; that of the data if left out'
+    )
+    parser.add_argument('--camera-pitch', type=float, help='rad, positive down; likewise')
+    parser.add_argument('--camera-roll', type=float, help='rad, positive lifts its left; likewise')
+    parser.add_argument('--every', type=int, default=1, help='use only each N-th frame')
+    parser.add_argument('--figure', type=Path, help='PNG: predicted against true depth')
+    parser.add_argument('--json', type=Path, help='everything measured')
+    parser.add_argument('--write', action='store_true', help="into the model's card")
+    options = parser.parse_args(arguments)
+    if not (options.data or options.target):
+        fail('give drives with ground truth, or --target drives with --camera-height')
+    if options.every < 1:
+        fail(f'--every must be at least 1, got {options.every}')
+    for path in (options.figure, options.json):
+        if path is not None and not path.absolute().parent.is_dir():
+            fail(f'{path.absolute().parent} is not there: nothing can be written to {path}')
+    if options.figure and not options.data:
+        fail('--figure shows predicted against true depth: give drives with ground truth')
+    return options
+
+
+def _fit(arguments: list[str] | None) -> None:
+    options = _options(arguments)
+    draw = _drawing() if options.figure else None
+    mount = None
+    angles = (options.camera_pitch, options.camera_roll)
+    if angles != (None, None) or options.camera_height is not None:
+        mount = Mount(angles[0] or 0.0, angles[1] or 0.0, height=options.camera_height)
+    # What is known of the camera belongs to the target where there is one.
+    known = {
+        'mount': mount if angles != (None, None) else None,
+        'camera_height': None if mount is None else mount.height,
+    }
+    estimator = DepthEstimator.load(options.model)
+    card = estimator.card
+    report: dict[str, Any] = {'model': str(options.model), 'card_scale': card.scale}
+    source = target = None
+    scale = card.scale
+    if options.data:
+        source = _samples(
+            estimator, options.data, True, options.every, {} if options.target else known
+        )
+        scale = fit_scale(source.images, method=options.method, source=source.source)
+        linearity = measure_linearity(source.images, scale.value)
+        report['source'] = _fitted(source, scale, linearity, card, options.method)
+    if options.target:
+        target = _samples(estimator, options.target, False, options.every, known)
+        if len(target.images) > 1:
+            report['target'] = _transferred(target, scale)
+    road = _road_scale(target or source, scale, required=options.camera_height is not None)
+    report['road_scale'] = road
+    if options.data:
+        card = _with_scale(card, scale)
+    card = dataclasses.replace(card, road_scale=road or card.road_scale)
+    if draw is not None and source is not None:
+        with _appearing(options.figure) as part:
+            draw(source, target, scale, part)
+        print(f'wrote {options.figure}')
+    if options.json:
+        with _appearing(options.json) as part:
+            part.write_text(json.dumps(_plain(report), indent=1, allow_nan=False))
+        print(f'wrote {options.json}')
+    if options.write:
+        write_card(options.model, card)
+        print(
+            f'wrote the card of {options.model}: scale {estimator.card.scale.value:.5g} -> '
+            f'{card.scale.value:.5g}, road plane scale {_value(estimator.card.road_scale)} -> '
+            f'{_value(card.road_scale)}'
+        )
+
+
+def _drawing() -> Callable[..., None]:
+    try:
+        from mono_metric_depth.evaluation.scale_picture import draw_scale
+    except ImportError as err:
+        fail(f"--figure needs {err.name}: pip install 'mono_metric_depth[demo]'")
+    return draw_scale
+
+
+def _samples(
+    estimator: DepthEstimator, drives: list[str], truth: bool, every: int, known: dict[str, Any]
+) -> DepthSamples:
+    """Run the model, with a progress bar; say what was skipped."""
+    with tqdm(desc=drives[0], unit='frame', total=0) as bar:
+
+        def progress(frames: int, more: int) -> None:
+            bar.total += more
+            bar.update(frames)
+
+        samples = sample_drives(
+            estimator, drives, truth=truth, every=every, progress=progress, **known
+        )
+    for reason, count in samples.skipped.items():
+        print(f'skipped {count} frames: {reason}')
+    for message in samples.named:
+        print(f'  {message}')
+    return samples
+
+
+def _fitted(
+    source: DepthSamples, scale: GlobalScale, linearity: Linearity, card: ModelCard, method: str
+) -> dict[str, Any]:
+    """Print what drives with ground truth say."""
+    depth = float(np.median(source.true_medians))
+    print(f'{source.source}: {scale.images} images, median true depth {depth:.1f} m')
+    others = [name for name in METHODS if name != method]
+    scales = [
+        scale,
+        *(fit_scale(source.images, method=name, source=source.source) for name in others),
+    ]
+    for number, fitted in enumerate(scales):
+        how = {None: '', 0: ', over all pairs'}.get(
+            fitted.random_pairs, f', over {fitted.random_pairs} random pairs'
+        )
+        print(
+            f'  {"scale" if not number else "":8} {_with_interval(fitted)}  {fitted.method}{how}'
+        )
+    print(f'  spread   {scale.spread:.1%} between images')
+    print(f'  card     {_with_interval(card.scale)}  new / old - 1 = ', end='')
+    print(f'{scale.value / card.scale.value - 1:+.2%}')
+    counts = scales_by_count(source.images, method=method, source=source.source)
+    print('  interval by number of annotated images')
+    for fitted in counts:
+        width = (fitted.high - fitted.low) / fitted.value
+        print(f'  {fitted.images:8d} {_with_interval(fitted)}  {width:.2%} wide')
+    _print_linearity(linearity)
+    found = findings(linearity)
+    return {
+        'images': scale.images,
+        'scales': scales,
+        'by_count': counts,
+        'linearity': linearity,
+        'findings': found,
+        'median_true_depth': depth,
+        'road_by_truth': float(np.median(source.true_heights)) if source.true_heights else None,
+        'skipped': dict(source.skipped),
+    }
+
+
+def _print_linearity(linearity: Linearity) -> None:
+    within = [linearity.image_pearson, linearity.image_spearman, linearity.image_r2]
+    shown = ', '.join(
+        f'{name} {q.median:.3f} ({q.low:.3f} .. {q.high:.3f})'
+        for name, q in zip(('Pearson', 'Spearman', 'R2'), within, strict=True)
+    )
+    gain, offset = linearity.gain, linearity.offset
+    print('  linearity of predicted x scale against true depth')
+    print(
+        f'    whole set    Pearson {linearity.pearson:.3f}, Spearman {linearity.spearman:.3f}, '
+        f'R2 {linearity.r2:.3f}'
+    )
+    print(f'    in images    {shown}: median (tenth .. ninetieth percentile)')
+    print(
+        f'    line         {gain.value:.3f} [{gain.low:.3f}, {gain.high:.3f}] x true '
+        f'{offset.value:+.2f} m [{offset.low:.2f}, {offset.high:.2f}]; zero lies '
+        f'{"within" if linearity.proportional else "outside of"} the interval'
+    )
+    print(
+        f'    about it     images spread by {linearity.spread:.1%}, pixels by '
+        f'{linearity.noise:.1%}, {linearity.outliers:.1%} outliers'
+    )
+    print('    true depth   predicted / true (whole set)   relative to its image   images')
+    for band in linearity.bands:
+        ratio, inside = band.ratio, band.within
+        print(
+            f'    {f"{band.nearest:g}-{band.furthest:g} m":12} {ratio.value:.3f} '
+            f'[{ratio.low:.3f}, {ratio.high:.3f}]{"":12} {inside.median:.3f} '
+            f'({inside.low:.3f} .. {inside.high:.3f})  {band.images:6d}'
+        )
+    found = findings(linearity)
+    for sentence in found.values():
+        print(f'  found    {sentence}')
+    if not found:
+        print('  found    nothing against one scalar')
+
+
+def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
+    """Print what the scale is worth on drives that it was not fitted on."""
+    oracle = float(np.median(image_ratios(target.images)))
+    errors = {
+        name: mean_metrics([depth_metrics(p * value, g) for p, g in target.images])
+        for name, value in (('transferred', scale.value), ('oracle', oracle))
+    }
+    print(f'{target.source}: {len(target.images)} images with ground truth, not used for fitting')
+    print(
+        f'  oracle   {oracle:.4f}  its own median ratio; transferred / oracle - 1 = '
+        f'{scale.value / oracle - 1:+.2%}'
+    )
+    print(
+        f'  AbsRel   {errors["transferred"].abs_rel:.3f} transferred, '
+        f'{errors["oracle"].abs_rel:.3f} oracle'
+    )
+    linearity = measure_linearity(target.images, scale.value)
+    _print_linearity(linearity)
+    return {
+        'images': len(target.images),
+        'oracle': oracle,
+        **errors,
+        'linearity': linearity,
+        'findings': findings(linearity),
+    }
+
+
+def _road_scale(
+    samples: DepthSamples | None, scale: GlobalScale, *, required: bool
+) -> RoadScale | None:
+    """Fit and print the road plane's scale; None where no height is known, or no road is seen."""
+    assert samples is not None
+    if not (samples.heights or samples.refused):
+        print(f'{samples.source}: no road plane scale; give --camera-height to fit one')
+        return None
+    try:
+        road = fit_road_scale(
+            samples.heights, samples.camera_heights, samples.refused, source=samples.source
+        )
+    except RoadPlaneError as err:
+        if required:
+            raise
+        print(f'no road plane scale: {err}')
+        return None
+    disagreement = road.value / scale.value - 1
+    refused = ', '.join(f'{reason} {count}' for reason, count in road.refused.items())
+    print(f'{samples.source}: road plane of {road.frames} frames, camera ', end='')
+    print(f'{road.camera_height:.2f} m high; refused {refused or "none"}')
+    print(f'  scale    {_with_interval(road)}  without any depth truth; spread {road.spread:.1%}')
+    print(f'  road plane / scale - 1 = {disagreement:+.1%}', end='')
+    print('' if abs(disagreement) <= _AGREEMENT else f': more than {_AGREEMENT:.0%}, find out why')
+    return road
+
+
+def _with_scale(card: ModelCard, scale: GlobalScale) -> ModelCard:
+    """The card with another scale; its range stays the same in the network's own units."""
+    factor = scale.value / card.scale.value
+    nearest, furthest = card.depth_range
+    earlier = {'value': card.scale.value, 'source': card.scale.source}
+    return dataclasses.replace(
+        card,
+        scale=scale,
+        depth_range=(nearest * factor, furthest * factor),
+        provenance={**card.provenance, 'earlier_scale': earlier},
+    )
+
+
+def _with_interval(scale: GlobalScale | RoadScale) -> str:
+    return f'{scale.value:.4f} [{scale.low:.4f}, {scale.high:.4f}]'
+
+
+def _value(scale: RoadScale | None) -> str:
+    return 'none' if scale is None else f'{scale.value:.5g}'
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; what is not finite becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file that appears whole or not at all."""
+    part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == '__main__':
+    main()
