@@ -16,7 +16,7 @@ ROS = [
     'ros-diagnostic-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
 ]
-TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5']
+TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'tensorboard']
 DEV = [
     # colcon builds ament_python packages with setup.py install, which newer ones lack.
     'setuptools<80',

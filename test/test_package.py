@@ -102,7 +102,7 @@ def test_colcon_builds_the_package(checkout: Path, tmp_path: Path) -> None:
         assert os.access(prefix / 'lib' / 'mono_metric_depth' / name, os.X_OK), out
     assert (share / 'package.xml').is_file()
     assert (share / 'launch' / 'depth.launch.py').is_file()
-    for name in ('depth.yaml', 'train.yaml', 'fastdds.xml'):
+    for name in ('depth.yaml', 'source_supervised.yaml', 'fastdds.xml'):
         assert (share / 'config' / name).is_file()
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     assert (index / 'mono_metric_depth').is_file()
@@ -112,7 +112,7 @@ def test_colcon_builds_the_package(checkout: Path, tmp_path: Path) -> None:
         'import mono_metric_depth, sys\n'
         f'assert mono_metric_depth.__file__.startswith({str(library)!r}), mono_metric_depth\n'
         'from mono_metric_depth.commands import configuration_file, model_card\n'
-        f'assert str(configuration_file("train.yaml")).startswith({str(prefix)!r})\n'
+        f'assert str(configuration_file("source_supervised.yaml")).startswith({str(prefix)!r})\n'
         'model_card.main([])\n'
     )
     out = run(sys.executable, '-c', program, cwd=tmp_path, PYTHONPATH=str(library))

@@ -77,7 +77,7 @@ def test_the_shipped_model_is_made_by_the_shipped_configuration(
 ) -> None:
     model_card.main(['--json'])
     card = yaml.safe_load(capsys.readouterr().out)
-    recipe = yaml.safe_load((ROOT / 'config' / 'train.yaml').read_text())
+    recipe = yaml.safe_load((ROOT / 'config' / 'source_supervised.yaml').read_text())
     assert card['name'] == recipe['name']
     assert card['provenance']['source'] == recipe['source']
     assert card['provenance']['target'] == recipe['target']

@@ -27,33 +27,81 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog='train', description=__doc__)
-    parser.add_argument('--config', type=Path, help='recipe (YAML); config/train.yaml by default')
+    parser.add_argument(
+        '--config',
+        default='source_supervised',
+        help='recipe: a YAML file, or source_supervised (the default) or one_scalar',
+    )
     parser.add_argument('--folder', type=Path, default=Path('training'), help='checkpoints, log')
     parser.add_argument('--output', type=Path, help='the model; FOLDER/NAME.onnx by default')
     parser.add_argument('--steps', type=int, help='overrides the recipe')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; a GPU if there is one')
     options = parser.parse_args(arguments)
+    require_training()
+    from mono_metric_depth.training.recipe import load_recipe
+
+    changes = {} if options.steps is None else {'steps': options.steps}
+    named = options.config in ('source_supervised', 'one_scalar')
+    path = configuration_file(f'{options.config}.yaml') if named else Path(options.config)
+    recipe = load_recipe(path, **changes)
+    train_recipe(
+        recipe,
+        options.folder,
+        options.output or options.folder / f'{recipe.name}.onnx',
+        options.device,
+    )
+
+
+def require_training() -> None:
+    """End with a message unless what training needs is installed."""
     try:
-        from mono_metric_depth.training.recipe import load_recipe
-        from mono_metric_depth.training.trainer import Trainer, TrainingError
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
     except ImportError as err:
         fail(f"training needs {err.name}: pip install 'mono_metric_depth[train]'")
-    require_device(options.device)
-    changes = {} if options.steps is None else {'steps': options.steps}
+
+
+def train_recipe(recipe: Any, folder: Path, output: Path, device: str | None, **more: Any) -> None:
+    """Train a recipe, or go on, and write the model.
+
+    Args:
+        recipe: The :class:`~mono_metric_depth.training.recipe.Recipe`.
+        folder: Of checkpoints and log.
+        output: Where the model goes.
+        device: To train on; a GPU if there is one, by default.
+        more: Further entries of the card's provenance.
+    """
+    import torch
+
+    from mono_metric_depth.training.checkpoint import CheckpointError
+    from mono_metric_depth.training.processes import join_processes, leave_processes
+    from mono_metric_depth.training.trainer import Trainer, TrainingError
+
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    require_device(device)
+    processes = join_processes(device)
     try:
-        recipe = load_recipe(options.config or configuration_file('train.yaml'), **changes)
-        stop = _Stop()
-        trainer = Trainer(recipe, options.folder, device=options.device, stopped=stop)
-        if not trainer.train():
+        trainer = Trainer(recipe, folder, processes=processes, stopped=_Stop())
+        ended = trainer.train()
+        if processes.first and ended:
+            export(trainer, output, **more)
+        elif processes.first:
             print(f'stopped at step {trainer.step}; the same command goes on from there')
-            return
-        export(trainer, options.output or options.folder / f'{recipe.name}.onnx')
-    except TrainingError as err:
+    except (TrainingError, CheckpointError) as err:
         fail(str(err))
+    finally:
+        leave_processes()
 
 
-def export(trainer: Any, output: Path) -> None:
-    """Fit the scale, report on the target, write the model."""
+def export(trainer: Any, output: Path, **more: Any) -> None:
+    """Fit the scale, report on the target, write the model.
+
+    Args:
+        trainer: With a trained network.
+        output: Where the model goes.
+        more: Further entries of the card's provenance.
+    """
     from mono_metric_depth.model_card import ModelCard, describe_card
     from mono_metric_depth.training.export import export_onnx
     from mono_metric_depth.training.held_out import NORMALISATION
@@ -75,8 +123,9 @@ def export(trainer: Any, output: Path) -> None:
             'trained': datetime.date.today().isoformat(),
             'source': list(recipe.source),
             'target': list(recipe.target),
+            'network': recipe.network,
             'recipe': (
-                f'{recipe.steps} steps of {recipe.source_batch} + {recipe.target_batch} images, '
+                f'{trainer.step} steps of {recipe.source_batch} + {recipe.target_batch} images, '
                 f'learning rate {recipe.learning_rate:g}, source depth weight '
                 f'{recipe.source_depth_weight:g}, seed {recipe.seed}'
             ),
@@ -85,6 +134,7 @@ def export(trainer: Any, output: Path) -> None:
                 **{name: round(value, 4) for name, value in target.items()},
             },
             'licence': 'Apache-2.0',
+            **more,
         },
     )
     export_onnx(trainer.depth_network, card, output)

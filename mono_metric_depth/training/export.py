@@ -10,11 +10,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnxscript import optimizer
 
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.model_card import ModelCard, write_card
-from mono_metric_depth.training.depth_network import DepthNetwork, FullDepth
+from mono_metric_depth.training.networks import DepthNetwork, build_depth_network
+from mono_metric_depth.training.networks.onnx_weights import stored_tensors
 
 _OPSET = 18
 _TOLERANCE = 1e-3
@@ -27,6 +30,10 @@ class ExportError(RuntimeError):
 def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
     """Write a network and its card; batch size stays free. The file appears whole or not at all.
 
+    The file holds all of the network's weights under their own names, batch normalisation unfolded
+    and the heads of coarser scales among them, so that training can go on from the file alone.
+    Runtimes fold what is left to fold.
+
     Args:
         network: The trained network.
         card: Its card.
@@ -37,28 +44,15 @@ def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
     """
     camera = card.canonical_camera
     # The exporter writes the tensors' formats down: export from plain ones, on the CPU.
-    copy = DepthNetwork(network.scales)
-    copy.load_state_dict(network.state_dict())
-    model = FullDepth(copy).eval()
+    model = build_depth_network(network.name).eval()
+    model.load_state_dict({name: network.state_dict()[name] for name in model.state_dict()})
     example = torch.rand(2, 3, camera.height, camera.width) * 4 - 2
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f'.{os.getpid()}.part')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-            torch.onnx.export(
-                model,
-                (example,),
-                part,
-                input_names=[card.input_name],
-                output_names=[card.output_name],
-                opset_version=_OPSET,
-                dynamo=True,
-                external_data=False,
-                dynamic_shapes={'image': {0: torch.export.Dim('batch', min=1, max=64)}},
-                verbose=False,
-            )
+        proto = _graph(model, card, example)
+        _store(proto, network)
+        onnx.save_model(proto, part)
         write_card(part, card)
         _check(model, card, part, example)
         part.replace(path)
@@ -66,12 +60,47 @@ def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _check(model: FullDepth, card: ModelCard, path: Path, example: torch.Tensor) -> None:
+def _graph(model: DepthNetwork, card: ModelCard, example: torch.Tensor) -> onnx.ModelProto:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore')
+        logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            model,
+            (example,),
+            input_names=[card.input_name],
+            output_names=[card.output_name],
+            opset_version=_OPSET,
+            dynamo=True,
+            dynamic_shapes={'image': {0: torch.export.Dim('batch', min=1, max=64)}},
+            verbose=False,
+            # Its optimiser folds batch normalisation, and the weights are lost: only constants are
+            # folded here.
+            optimize=False,
+        )
+    assert program is not None
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    return program.model_proto
+
+
+def _store(proto: onnx.ModelProto, network: DepthNetwork) -> None:
+    """Complete a graph's weights; take out what the exporter wrote about this machine's files."""
+    graph = proto.graph
+    present = {tensor.name for tensor in graph.initializer}
+    for name, value in stored_tensors(network).items():
+        if name not in present:
+            graph.initializer.append(onnx.numpy_helper.from_array(value.cpu().numpy(), name))
+    for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        item.ClearField('metadata_props')
+        item.ClearField('doc_string')
+
+
+def _check(model: DepthNetwork, card: ModelCard, path: Path, example: torch.Tensor) -> None:
     engine = OnnxRuntimeEngine(path, card, batch=len(example))
     engine.input[:] = example.numpy()
     engine.run()
     with torch.inference_mode():
-        expected = model(example).numpy()
+        expected = model(example)[0].numpy()
     error = float(np.max(np.abs(engine.output - expected) / expected))
     if not error < _TOLERANCE:
         msg = f'the exported network differs from the trained one by {error:.2%} of depth'

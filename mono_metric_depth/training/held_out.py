@@ -10,19 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
 from mono_metric_depth.model_card import Normalisation
 from mono_metric_depth.scale import Pairs, image_ratios
 from mono_metric_depth.training.aligned_drive import AlignedDrive
-from mono_metric_depth.training.depth_network import DepthNetwork
 
 #: What the network's input is normalised by: one mean and deviation for all channels.
 NORMALISATION = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
 
 @torch.inference_mode()
-def predicted_depth(network: DepthNetwork, drive: AlignedDrive, index: int) -> NDArray[np.float32]:
+def predicted_depth(network: nn.Module, drive: AlignedDrive, index: int) -> NDArray[np.float32]:
     """Unscaled depth of a frame.
 
     Args:
@@ -43,7 +43,7 @@ def predicted_depth(network: DepthNetwork, drive: AlignedDrive, index: int) -> N
 
 
 def depth_pairs(
-    network: DepthNetwork,
+    network: nn.Module,
     drives: Sequence[AlignedDrive],
     depth_range: tuple[float, float],
     every: int = 1,
@@ -71,8 +71,31 @@ def depth_pairs(
     return [pair for pair in pairs if len(pair[0])]
 
 
+def held_out_errors(pairs: Sequence[Pairs], scale: float | None = None) -> dict[str, float]:
+    """Errors of scaled depth.
+
+    Args:
+        pairs: See :func:`depth_pairs`.
+        scale: The scalar; the median ratio of these very images (the oracle) if left out.
+
+    Returns:
+        ``abs_rel``, ``delta1``; ``median_ratio`` of true and predicted depth, and its relative
+        ``spread`` between images.
+    """
+    ratios = image_ratios(pairs)
+    oracle = float(np.median(ratios))
+    metrics = mean_metrics([depth_metrics(p * (scale or oracle), g) for p, g in pairs])
+    logs = np.log(ratios)
+    return {
+        'abs_rel': metrics.abs_rel,
+        'delta1': metrics.delta1,
+        'median_ratio': oracle,
+        'spread': float(1.4826 * np.median(np.abs(logs - np.median(logs)))),
+    }
+
+
 def transfer_errors(
-    network: DepthNetwork,
+    network: nn.Module,
     drives: Sequence[AlignedDrive],
     scale: float,
     control: NDArray[np.float32],
@@ -93,9 +116,7 @@ def transfer_errors(
         control, which a result must beat to mean something.
     """
     pairs = depth_pairs(network, drives, depth_range, every=2)
-    oracle = float(np.median(image_ratios(pairs)))
-    transferred = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
-    best = mean_metrics([depth_metrics(p * oracle, g) for p, g in pairs])
+    transferred, best = held_out_errors(pairs, scale), held_out_errors(pairs)
     guesses = [
         valid_pixels(np.where(drive.seen, control, np.nan), depth.astype(np.float32), *depth_range)
         for drive in drives
@@ -103,10 +124,10 @@ def transfer_errors(
     ]
     guessed = mean_metrics([depth_metrics(*pair) for pair in guesses if len(pair[0])])
     return {
-        'abs_rel': transferred.abs_rel,
-        'delta1': transferred.delta1,
-        'oracle_abs_rel': best.abs_rel,
-        'scale_error': scale / oracle - 1,
+        'abs_rel': transferred['abs_rel'],
+        'delta1': transferred['delta1'],
+        'oracle_abs_rel': best['abs_rel'],
+        'scale_error': scale / best['median_ratio'] - 1,
         'control_abs_rel': guessed.abs_rel,
     }
 

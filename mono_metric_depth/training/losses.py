@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,46 +54,83 @@ def warp(
     return view, inside[:, None]
 
 
-def photometric_error(view: Tensor, image: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Reference:
+    """The image that views are compared with, and what that needs of it alone.
+
+    Attributes:
+        image: (b, 3, h, w) float32 in 0..1.
+        mean, variance: (b, 1, h, w) local mean and variance of the grey image.
+    """
+
+    image: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> Reference:
+        """The reference of an image."""
+        grey = _grey(image)
+        mean = _box3(grey)
+        return cls(image, mean, _box3(grey * grey) - mean * mean)
+
+
+def photometric_error(view: Tensor, reference: Reference) -> Tensor:
     """0.85 (1 - SSIM) / 2 + 0.15 L1, per pixel; SSIM on the grey image.
 
     Args:
-        view, image: (b, 3, h, w) float32 in 0..1.
+        view: (b, 3, h, w) float32 in 0..1.
+        reference: What it should look like.
 
     Returns:
         (b, 1, h, w) float32.
     """
+    image = reference.image
     l1 = (view - image).abs().mean(dim=1, keepdim=True)
-    weights = torch.tensor(_GREY, device=view.device, dtype=view.dtype).view(1, 3, 1, 1)
-    a, b = (view * weights).sum(1, keepdim=True), (image * weights).sum(1, keepdim=True)
-    mean_a, mean_b = _box3(a), _box3(b)
-    var_a = _box3(a * a) - mean_a * mean_a
-    var_b = _box3(b * b) - mean_b * mean_b
-    covariance = _box3(a * b) - mean_a * mean_b
-    ssim = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
-    ssim = ssim / ((mean_a * mean_a + mean_b * mean_b + _C1) * (var_a + var_b + _C2))
+    grey = _grey(view)
+    mean = _box3(grey)
+    variance = _box3(grey * grey) - mean * mean
+    covariance = _box3(grey * _grey(image)) - mean * reference.mean
+    ssim = (2 * mean * reference.mean + _C1) * (2 * covariance + _C2)
+    spread = variance + reference.variance + _C2
+    ssim = ssim / ((mean * mean + reference.mean * reference.mean + _C1) * spread)
     return _SSIM_SHARE * ((1 - ssim) / 2).clamp(0, 1) + (1 - _SSIM_SHARE) * l1
 
 
+def unwarped_error(reference: Reference, neighbours: list[Tensor]) -> Tensor:
+    """How well the best neighbour explains the image as it is.
+
+    Args:
+        reference: The current view.
+        neighbours: (b, 3, h, w) each.
+
+    Returns:
+        (b, 1, h, w) least photometric error over the neighbours, without gradient.
+    """
+    with torch.no_grad():
+        errors = [photometric_error(neighbour, reference) for neighbour in neighbours]
+        return torch.cat(errors, dim=1).amin(dim=1, keepdim=True)
+
+
 def view_reconstruction_loss(
-    image: Tensor,
+    reference: Reference,
     neighbours: list[Tensor],
+    unwarped: Tensor,
     seen: Tensor,
-    neighbours_seen: list[Tensor],
     depth: Tensor,
     motions: list[Tensor],
     intrinsics: Tensor,
 ) -> Tensor:
     """Minimum reprojection error over neighbours, with auto-masking.
 
-    Pixels that some unwarped neighbour explains better (things that move with the camera, a
-    camera that stands still) do not count, nor do pixels that either camera did not see.
+    Pixels that some unwarped neighbour explains as well (things that move with the camera, a
+    camera that stands still) do not count, nor do pixels that the camera did not see.
 
     Args:
-        image: (b, 3, h, w) current view in 0..1.
-        neighbours: (b, 3, h, w) each.
+        reference: Current view.
+        neighbours: (b, 4, h, w) each: image in 0..1, and 1 where that camera saw, else 0.
+        unwarped: (b, 1, h, w); see :func:`unwarped_error`.
         seen: (b, 1, h, w) float 0 / 1: what the current camera saw.
-        neighbours_seen: The same of each neighbour.
         depth: (b, 1, h, w) depth of the current view.
         motions: (b, 4, 4) current to neighbour, each.
         intrinsics: (b, 4) fx, fy, cx, cy.
@@ -99,20 +138,54 @@ def view_reconstruction_loss(
     Returns:
         (b,) mean error of each image.
     """
-    reconstructed, unwarped = [], []
-    for neighbour, other_seen, motion in zip(neighbours, neighbours_seen, motions, strict=True):
-        stacked, inside = warp(
-            torch.cat([neighbour, other_seen], dim=1), depth, motion, intrinsics
-        )
-        visible = inside & (stacked[:, 3:] > 0.99)
-        error = photometric_error(stacked[:, :3], image)
-        reconstructed.append(torch.where(visible, error, error.new_full((), 1e3)))
-        unwarped.append(photometric_error(neighbour, image))
-    best = torch.cat(reconstructed, dim=1).amin(dim=1, keepdim=True)
-    still = torch.cat(unwarped, dim=1).amin(dim=1, keepdim=True)
-    still = still + torch.rand_like(still) * 1e-5  # breaks ties
-    counts = seen * (best < still) * (best < 1e2)
+    errors = []
+    for neighbour, motion in zip(neighbours, motions, strict=True):
+        view, inside = warp(neighbour, depth, motion, intrinsics)
+        visible = inside & (view[:, 3:] > 0.99)
+        error = photometric_error(view[:, :3], reference)
+        errors.append(error.masked_fill(~visible, 1e3))
+    best = torch.cat(errors, dim=1).amin(dim=1, keepdim=True)
+    counts = seen * (best < unwarped) * (best < 1e2)
     return (best * counts).sum(dim=(1, 2, 3)) / (counts.sum(dim=(1, 2, 3)) + 1.0)
+
+
+def geometry_consistency_loss(
+    depth: Tensor,
+    neighbour_depth: Tensor,
+    seen: Tensor,
+    motion: Tensor,
+    intrinsics: Tensor,
+) -> Tensor:
+    """Relative difference of a view's depth, moved to a neighbour, and that neighbour's own.
+
+    Bian et al., "Unsupervised scale-consistent depth and ego-motion learning" (NeurIPS 2019).
+
+    Args:
+        depth: (b, 1, h, w) depth of the current view.
+        neighbour_depth: (b, 1, h, w) depth of the neighbour.
+        seen: (b, 1, h, w) float 0 / 1, of both.
+        motion: (b, 4, 4) current to neighbour.
+        intrinsics: (b, 4) fx, fy, cx, cy.
+
+    Returns:
+        (b,) mean of |a - b| / (a + b), 0..1.
+    """
+    sampled, inside = warp(torch.cat([neighbour_depth, seen], 1), depth, motion, intrinsics)
+    moved = _moved_depth(depth, motion, intrinsics)
+    counts = seen * inside * (sampled[:, 1:] > 0.99) * (moved > 1e-3)
+    difference = (moved - sampled[:, :1]).abs() / (moved + sampled[:, :1]).clamp(min=1e-3)
+    return (difference * counts).sum(dim=(1, 2, 3)) / (counts.sum(dim=(1, 2, 3)) + 1.0)
+
+
+def _moved_depth(depth: Tensor, motion: Tensor, intrinsics: Tensor) -> Tensor:
+    """(b, 1, h, w) z of every point in the neighbour's frame."""
+    b, _, h, w = depth.shape
+    fx, fy, cx, cy = (intrinsics[:, i].view(b, 1, 1, 1) for i in range(4))
+    v = torch.arange(h, device=depth.device, dtype=depth.dtype).view(1, 1, h, 1)
+    u = torch.arange(w, device=depth.device, dtype=depth.dtype).view(1, 1, 1, w)
+    m = motion.reshape(b, 16, 1, 1)
+    x, y = (u - cx) / fx, (v - cy) / fy
+    return depth * (m[:, 8:9] * x + m[:, 9:10] * y + m[:, 10:11]) + m[:, 11:12]
 
 
 def smoothness_loss(depth: Tensor, image: Tensor) -> Tensor:
@@ -154,6 +227,12 @@ def log_depth_loss(depth: Tensor, true: Tensor, furthest: float) -> Tensor:
     # Beyond the furthest, further is not wrong.
     error = torch.where(far, torch.relu(-difference), difference.abs()) * known
     return error.sum(dim=(1, 2, 3)) / (known.sum(dim=(1, 2, 3)) + 1.0)
+
+
+def _grey(image: Tensor) -> Tensor:
+    """(b, 3, h, w) -> (b, 1, h, w) luma."""
+    red, green, blue = image[:, :1], image[:, 1:2], image[:, 2:]
+    return red * _GREY[0] + green * _GREY[1] + blue * _GREY[2]
 
 
 def _box3(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from mono_metric_depth.training.aligned_drive import AlignedDrive
 _FLIP = 0.5
 _JITTER = 0.7
 _NARROW = 0.6
+#: Brightness, contrast, saturation, gamma, noise, and gains of red, green and blue.
+_UNCHANGED = (1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -25,42 +28,78 @@ class MixedBatch:
     """Source images first, then target images.
 
     Attributes:
-        frames: (3, b, 3, h, w) float32 in 0..1: current, previous and next frame.
-        jittered: The same with changed colours: what the networks see.
+        images: (3, b, h, w, 3) uint8 RGB: current, previous and next frame.
+        colours: (b, 8) float32: how the networks see other colours than were taken; brightness,
+            contrast, saturation, gamma, deviation of the noise, gains of red, green and blue.
         seen: (b, 1, h, w) float32, 1 where the camera saw.
         depth: (b, 1, h, w) float32 (m) of the current frame; NaN where unknown and for every
             target image.
-        intrinsics: (b, 4) fx, fy, cx, cy (px).
+        intrinsics: (b, 4) float32 fx, fy, cx, cy (px).
+        sources: How many of the images are source images.
+        noise_seed: Of the noise.
         names: Drive and frame of each image.
     """
 
-    frames: Tensor
-    jittered: Tensor
+    images: Tensor
+    colours: Tensor
     seen: Tensor
     depth: Tensor
     intrinsics: Tensor
+    sources: int
+    noise_seed: int
     names: list[str]
 
     def to(self, device: torch.device) -> MixedBatch:
         """The batch on a device."""
-        return MixedBatch(
-            self.frames.to(device),
-            self.jittered.to(device),
-            self.seen.to(device),
-            self.depth.to(device),
-            self.intrinsics.to(device),
-            self.names,
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ('images', 'colours', 'seen', 'depth', 'intrinsics')
+        }
+        return dataclasses.replace(self, **moved)
+
+    def pinned(self) -> MixedBatch:
+        """The batch in memory that a GPU copies from while it computes."""
+        names = ('images', 'colours', 'seen', 'depth', 'intrinsics')
+        return dataclasses.replace(self, **{n: getattr(self, n).pin_memory() for n in names})
+
+    def views(self) -> tuple[Tensor, Tensor]:
+        """What was taken, and what the networks see: colours changed, noise added.
+
+        Returns:
+            Two tensors (3, b, 3, h, w) float32, the first in 0..1, both channels last in memory:
+            current, previous and next frame.
+        """
+        taken = self.images.permute(0, 1, 4, 2, 3).float() / 255
+        brightness, contrast, saturation, gamma, noise = (
+            self.colours[:, i].view(1, -1, 1, 1, 1) for i in range(5)
         )
+        gains = self.colours[:, 5:].view(1, -1, 3, 1, 1)
+        grey = taken.mean(dim=2, keepdim=True)
+        view = (grey + (taken - grey) * saturation) * (brightness * gains)
+        mean = view.mean(dim=(0, 2, 3, 4), keepdim=True)
+        view = ((view - mean) * contrast + mean).clamp(0, 1) ** gamma
+        generator = torch.Generator(view.device).manual_seed(self.noise_seed)
+        # One field for the whole batch: it is drawn alike however the batch is divided.
+        grain = torch.randn((3, 1, *view.shape[2:]), generator=generator, device=view.device)
+        return taken, view + grain * noise
 
 
 class MixedBatches:
     """Draws batches; the same seed and step give the same batch.
+
+    Each image is drawn by itself, so that several processes together draw what one would.
 
     Args:
         source, target: Aligned drives of at least 3 frames each.
         canonical: Their camera.
         source_batch, target_batch: Images of each in a batch.
         seed: Of the draws.
+        replay: Drives of earlier targets.
+        replay_share: Share of the target images that is drawn from them.
+        part: Which of how many equal parts of each batch to draw.
+
+    Raises:
+        ValueError: If a drive is too short.
     """
 
     def __init__(
@@ -71,56 +110,66 @@ class MixedBatches:
         source_batch: int,
         target_batch: int,
         seed: int,
+        *,
+        replay: Sequence[AlignedDrive] = (),
+        replay_share: float = 0.0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._sides = ((list(source), source_batch), (list(target), target_batch))
-        for drives, _ in self._sides:
-            for drive in drives:
-                if len(drive.images) < 3:
-                    msg = f'{drive.name}: a drive needs at least 3 frames, got {len(drive.images)}'
-                    raise ValueError(msg)
+        for drive in (*source, *target, *replay):
+            if len(drive.images) < 3:
+                msg = f'{drive.name}: a drive needs at least 3 frames, got {len(drive.images)}'
+                raise ValueError(msg)
+        self._source, self._target, self._replay = _Pool(source), _Pool(target), _Pool(replay)
+        self._replay_share = replay_share if replay else 0.0
         self._canonical = canonical
         self._seed = seed
+        first, parts = part
+        self._sources = range(first, source_batch, parts)
+        self._targets = range(source_batch + first, source_batch + target_batch, parts)
 
     def batch(self, step: int) -> MixedBatch:
-        """The batch of a step."""
-        rng = np.random.default_rng((self._seed, step))
-        frames, jittered, seen, depth, intrinsics, names = [], [], [], [], [], []
-        camera = self._canonical
-        for is_source, (drives, count) in zip((True, False), self._sides, strict=True):
-            lengths = np.array([len(drive.images) - 2 for drive in drives], float)
-            for index in rng.choice(len(drives), count, p=lengths / lengths.sum()):
-                drive = drives[index]
-                middle = int(rng.integers(1, len(drive.images) - 1))
-                order = [middle, middle - 1, middle + 1]
-                triplet = drive.images[order].astype(np.float32) / 255
-                truth = drive.depth[middle].astype(np.float32)
-                if not is_source:
-                    truth = np.full_like(truth, np.nan)
-                mask, cx = drive.seen, camera.cx
-                if rng.random() < _FLIP:
-                    triplet, truth, mask = triplet[:, :, ::-1], truth[:, ::-1], mask[:, ::-1]
-                    cx = camera.width - 1 - cx
-                if rng.random() < _NARROW:
-                    mask = mask & _narrower(mask.shape, cx, camera.cy, rng)
-                frames.append(triplet)
-                jittered.append(_jitter(triplet, rng) if rng.random() < _JITTER else triplet)
-                depth.append(np.where(mask, truth, np.float32(np.nan)))
-                seen.append(mask.astype(np.float32))
-                intrinsics.append((camera.fx, camera.fy, cx, camera.cy))
-                names.append(f'{drive.name} frame {middle}')
+        """The batch of a step, or this process's part of it."""
+        samples = [self._sample(step, index) for index in (*self._sources, *self._targets)]
+        images, colours, seen, depth, intrinsics, names = zip(*samples, strict=True)
         return MixedBatch(
-            _images(frames),
-            _images(jittered),
-            torch.from_numpy(np.stack(seen))[:, None],
-            torch.from_numpy(np.stack(depth))[:, None],
+            torch.from_numpy(np.stack(images, axis=1)),
+            torch.tensor(colours, dtype=torch.float32),
+            torch.from_numpy(np.stack(seen))[:, None].float(),
+            torch.from_numpy(np.stack(depth))[:, None].float(),
             torch.tensor(intrinsics, dtype=torch.float32),
-            names,
+            len(self._sources),
+            hash((self._seed, step)) % 2**31,
+            list(names),
         )
 
+    def _sample(self, step: int, index: int) -> tuple[object, ...]:
+        rng = np.random.default_rng((self._seed, step, index))
+        camera, is_source = self._canonical, index < self._targets.start
+        replayed = not is_source and rng.random() < self._replay_share
+        pool = self._source if is_source else self._replay if replayed else self._target
+        drive = pool.drives[int(rng.choice(len(pool.drives), p=pool.shares))]
+        middle = int(rng.integers(1, len(drive.images) - 1))
+        images = drive.images[[middle, middle - 1, middle + 1]]
+        depth = drive.depth[middle] if is_source else np.full_like(drive.depth[middle], np.nan)
+        seen, cx = drive.seen, camera.cx
+        if rng.random() < _FLIP:
+            images, depth, seen = images[:, :, ::-1], depth[:, ::-1], seen[:, ::-1]
+            cx = camera.width - 1 - cx
+        if rng.random() < _NARROW:
+            seen = seen & _narrower(seen.shape, cx, camera.cy, rng)
+        depth = np.where(seen, depth, np.float16(np.nan))
+        colours = _jitter(rng) if rng.random() < _JITTER else _UNCHANGED
+        intrinsics = (camera.fx, camera.fy, cx, camera.cy)
+        return images, colours, seen, depth, intrinsics, f'{drive.name} frame {middle}'
 
-def _images(triplets: list[np.ndarray]) -> Tensor:
-    """List of (3, h, w, 3) -> (3, b, 3, h, w), channels last in memory."""
-    return torch.from_numpy(np.stack(triplets, axis=1)).permute(0, 1, 4, 2, 3)
+
+class _Pool:
+    """Drives, drawn by the number of their frames."""
+
+    def __init__(self, drives: Sequence[AlignedDrive]) -> None:
+        self.drives = list(drives)
+        frames = np.array([len(drive.images) - 2 for drive in drives], float)
+        self.shares = frames / frames.sum() if drives else frames
 
 
 def _narrower(
@@ -139,13 +188,7 @@ def _narrower(
     return np.asarray(inside_x & inside_y)
 
 
-def _jitter(triplet: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Other brightness, contrast, saturation, white balance and gamma; noise."""
-    brightness, contrast = rng.uniform(0.7, 1.3), rng.uniform(0.6, 1.4)
-    saturation, gamma = rng.uniform(0.3, 1.4), rng.uniform(0.65, 1.6)
-    grey = triplet.mean(axis=-1, keepdims=True)
-    result = (grey + (triplet - grey) * saturation) * brightness * rng.uniform(0.9, 1.1, 3)
-    mean = grey.mean()
-    result = ((result - mean) * contrast + mean).clip(0, 1) ** gamma
-    noise = rng.standard_normal(triplet.shape, np.float32) * rng.uniform(0, 0.02)
-    return np.asarray(result + noise, np.float32)
+def _jitter(rng: np.random.Generator) -> tuple[float, ...]:
+    """Other brightness, contrast, saturation, gamma and white balance; noise."""
+    ranges = ((0.7, 1.3), (0.6, 1.4), (0.3, 1.4), (0.65, 1.6), (0.0, 0.02))
+    return (*(rng.uniform(*r) for r in ranges), *rng.uniform(0.9, 1.1, 3))

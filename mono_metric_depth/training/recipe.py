@@ -14,6 +14,7 @@ import yaml
 
 from mono_metric_depth.camera import Camera, CameraError
 from mono_metric_depth.datasets import DatasetError, sequence_names
+from mono_metric_depth.training.networks import NETWORKS
 
 
 class RecipeError(ValueError):
@@ -22,7 +23,7 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run. Every default is written down in config/train.yaml.
+    """A training run. Every default is written down in config/source_supervised.yaml.
 
     Attributes:
         name: Of the model.
@@ -34,14 +35,22 @@ class Recipe:
             never read for training.
         source_validation: Held-out source drives: the scale is fitted here.
         target_test: Held-out target drives, reported only; may be empty.
+        replay: Drives of earlier targets, so that they are not forgotten; may be empty.
+        replay_share: Share of the target half that is drawn from them.
+        start: ONNX model whose depth network training starts from; empty for none.
+        network: Of the depth network; see :mod:`~mono_metric_depth.training.networks`.
+        encoder_weights: File of weights for its encoder; empty for none.
         source_batch, target_batch: Images of each domain in a batch.
         steps: Optimiser steps.
         learning_rate: Peak; one cosine to 0 after a short warm-up.
         source_depth_weight: Of the log-depth loss on the source half; 0 is the paper's recipe, in
             which ground truth serves for the one scalar alone.
         smoothness_weight: Of the edge-aware smoothness loss.
+        geometry_weight: Of the geometry consistency between neighbouring frames' depth.
         scales: Resolutions that the losses look at.
         depth_range: Nearest and furthest depth (m) of ground truth that is used.
+        patience: Training ends early once held-out source error has not fallen for so many
+            validations (one every 500 steps); 0 for never.
         seed: Of everything that is drawn.
     """
 
@@ -50,6 +59,11 @@ class Recipe:
     target: tuple[str, ...]
     source_validation: tuple[str, ...]
     target_test: tuple[str, ...] = ()
+    replay: tuple[str, ...] = ()
+    replay_share: float = 0.25
+    start: str = ''
+    network: str = 'default'
+    encoder_weights: str = ''
     canonical_camera: Camera = field(
         default_factory=lambda: Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
     )
@@ -60,8 +74,10 @@ class Recipe:
     learning_rate: float = 1e-3
     source_depth_weight: float = 0.2
     smoothness_weight: float = 1e-3
+    geometry_weight: float = 0.0
     scales: int = 1
     depth_range: tuple[float, float] = (0.5, 80.0)
+    patience: int = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,10 +95,32 @@ class Recipe:
         if self.scales > 4:
             msg = f'scales must be at most 4, got {self.scales}'
             raise RecipeError(msg)
-        for name in ('learning_rate', 'source_depth_weight', 'smoothness_weight'):
+        for name in (
+            'learning_rate',
+            'source_depth_weight',
+            'smoothness_weight',
+            'geometry_weight',
+            'replay_share',
+            'patience',
+            'seed',
+        ):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 msg = f'{name} must be at least 0, got {getattr(self, name)}'
                 raise RecipeError(msg)
+        if self.replay_share > 0.9:
+            msg = f'replay_share must be at most 0.9, room for the target, got {self.replay_share}'
+            raise RecipeError(msg)
+        if self.network not in NETWORKS:
+            msg = f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}'
+            raise RecipeError(msg)
+        for name in ('start', 'encoder_weights'):
+            path = getattr(self, name)
+            if path and not Path(path).is_file():
+                msg = f'{name}: there is no file {path}'
+                raise RecipeError(msg)
+        if self.start and self.encoder_weights:
+            msg = 'start already brings the weights of the encoder: leave encoder_weights out'
+            raise RecipeError(msg)
         if len(self.depth_range) != 2 or not 0 < self.depth_range[0] < self.depth_range[1] <= 100:
             msg = f'depth_range must satisfy 0 < nearest < furthest <= 100 m: {self.depth_range}'
             raise RecipeError(msg)
@@ -91,7 +129,7 @@ class Recipe:
                 msg = f'{name} names no drive'
                 raise RecipeError(msg)
         try:
-            for name in ('source', 'target', 'source_validation', 'target_test'):
+            for name in ('source', 'target', 'source_validation', 'target_test', 'replay'):
                 for specification in getattr(self, name):
                     sequence_names(specification)
         except DatasetError as err:

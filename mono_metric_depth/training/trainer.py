@@ -4,43 +4,45 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
-import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from mono_metric_depth.metrics import depth_metrics, mean_metrics
-from mono_metric_depth.scale import GlobalScale, fit_scale, image_ratios
+from mono_metric_depth.scale import GlobalScale, fit_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
-from mono_metric_depth.training.depth_network import MAX_DEPTH, DepthNetwork
+from mono_metric_depth.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mono_metric_depth.training.held_out import (
-    NORMALISATION,
     depth_pairs,
+    held_out_errors,
     median_depth,
+    predicted_depth,
     transfer_errors,
 )
-from mono_metric_depth.training.losses import (
-    log_depth_loss,
-    smoothness_loss,
-    view_reconstruction_loss,
-)
 from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
+from mono_metric_depth.training.mixed_loss import MixedLoss
+from mono_metric_depth.training.networks import MAX_DEPTH, DepthNetwork, build_depth_network
+from mono_metric_depth.training.networks.onnx_weights import load_network
 from mono_metric_depth.training.pose_network import PoseNetwork
+from mono_metric_depth.training.processes import Processes
 from mono_metric_depth.training.recipe import Recipe
+from mono_metric_depth.training.training_log import TrainingLog
 
 _WARM_UP = 100
+#: A network that was trained before waits for the untrained pose network.
+_POSE_HEAD_START = 300
 _SAVE_EVERY = 200
 _LOG_EVERY = 25
 _VALIDATE_EVERY = 500
@@ -56,14 +58,18 @@ class TrainingError(RuntimeError):
 class Trainer:
     """Trains one recipe; takes up where an earlier run with the same recipe stopped.
 
+    The batch of a step depends on the seed and the step alone, and nothing else is random: what
+    was interrupted at any moment ends as if it had not been, to within floating-point noise.
+
     Args:
         recipe: What to train.
         folder: Where checkpoints, the log and cached drives go.
-        device: What to train on.
+        processes: This process among those that train together.
         stopped: Asked after every step; true ends training early, with a checkpoint.
 
     Raises:
-        TrainingError: If the folder holds a run of another recipe.
+        TrainingError: If the folder holds a run of another recipe, or the batch cannot be divided
+            among the processes.
     """
 
     def __init__(
@@ -71,34 +77,59 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         *,
-        device: torch.device | str = 'cpu',
+        processes: Processes | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
-        self.device = torch.device(device)
+        self._processes = processes or Processes(0, 1, torch.device('cpu'))
+        self.device = self._processes.device
         self._stopped = stopped
+        count = self._processes.count
+        if recipe.source_batch % count or recipe.target_batch % count:
+            msg = (
+                f'source_batch {recipe.source_batch} and target_batch {recipe.target_batch} must '
+                f'be multiples of the number of processes, {count}'
+            )
+            raise TrainingError(msg)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         # Channels last: what convolutions on CPUs and tensor cores are fastest in.
         layout: Any = {'device': self.device, 'memory_format': torch.channels_last}
-        self.depth_network = DepthNetwork(recipe.scales).to(**layout)
+        self.depth_network = _depth_network(recipe).to(**layout)
         self.pose_network = PoseNetwork().to(**layout)
-        parameters = [*self.depth_network.parameters(), *self.pose_network.parameters()]
-        self._parameters = parameters
-        self._optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=1e-4)
-        self._schedule = LambdaLR(self._optimiser, self._rate)
+        loss = MixedLoss(
+            self.depth_network, self.pose_network, recipe, _sixteen_bit_is_fast(self.device)
+        )
+        self._loss = self._processes.parallel(loss)
+        groups = [self.depth_network.parameters(), self.pose_network.parameters()]
+        self._parameters = [*loss.parameters()]
+        self._optimiser = torch.optim.AdamW(
+            [{'params': group} for group in groups], recipe.learning_rate, weight_decay=1e-4
+        )
+        self._schedule = LambdaLR(self._optimiser, [self._depth_rate, self._rate])
         self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
         self.step = 0
+        self._best, self._stale = math.inf, 0
         self._resume()
 
     def _rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / _WARM_UP)
         return warm * 0.5 * (1 + math.cos(math.pi * min(step / self.recipe.steps, 1.0)))
 
+    def _depth_rate(self, step: int) -> float:
+        if not self.recipe.start:
+            return self._rate(step)
+        late = step - min(_POSE_HEAD_START, self.recipe.steps // 4)
+        return self._rate(step) * min(1.0, max(0.0, late / _WARM_UP))
+
     @property
     def _checkpoint(self) -> Path:
         return self.folder / 'checkpoint.pt'
+
+    @property
+    def _best_weights(self) -> Path:
+        return self.folder / 'best.pt'
 
     def _written_recipe(self) -> str:
         return json.dumps(dataclasses.asdict(self.recipe))
@@ -106,28 +137,34 @@ class Trainer:
     def _resume(self) -> None:
         if not self._checkpoint.is_file():
             return
+        state = load_checkpoint(self._checkpoint, self.device)
         try:
-            state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
             before = json.loads(state['recipe'])
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as err:
-            msg = f'{self._checkpoint} is damaged ({err}); remove it to start anew'
-            raise TrainingError(msg) from err
-        now = json.loads(self._written_recipe())
-        changed = sorted(name for name in now.keys() | before if now.get(name) != before.get(name))
-        if changed:
-            msg = (
-                f'{self.folder} holds a training with another configuration: '
-                f'{", ".join(changed)} differ; choose another folder, or remove this one'
+            now = json.loads(self._written_recipe())
+            changed = sorted(
+                name for name in now.keys() | before if now.get(name) != before.get(name)
             )
-            raise TrainingError(msg)
-        self.depth_network.load_state_dict(state['depth_network'])
-        self.pose_network.load_state_dict(state['pose_network'])
-        self._optimiser.load_state_dict(state['optimiser'])
-        self._schedule.load_state_dict(state['schedule'])
-        torch.set_rng_state(state['random'].cpu())
-        self.step = int(state['step'])
+            if changed:
+                msg = (
+                    f'{self.folder} holds a training with another configuration: '
+                    f'{", ".join(changed)} differ; choose another folder, or remove this one'
+                )
+                raise TrainingError(msg)
+            self.depth_network.load_state_dict(state['depth_network'])
+            self.pose_network.load_state_dict(state['pose_network'])
+            self._optimiser.load_state_dict(state['optimiser'])
+            self._schedule.load_state_dict(state['schedule'])
+            self._best, self._stale = float(state['best']), int(state['stale'])
+            self.step = int(state['step'])
+        except (KeyError, ValueError, RuntimeError) as err:
+            if isinstance(err, TrainingError):
+                raise
+            msg = f'{self._checkpoint} is not of this training ({err}); remove it to start anew'
+            raise CheckpointError(msg) from err
 
     def _save(self) -> None:
+        if not self._processes.first:
+            return
         state = {
             'recipe': self._written_recipe(),
             'step': self.step,
@@ -135,35 +172,36 @@ class Trainer:
             'pose_network': self.pose_network.state_dict(),
             'optimiser': self._optimiser.state_dict(),
             'schedule': self._schedule.state_dict(),
-            'random': torch.get_rng_state(),
+            'best': self._best,
+            'stale': self._stale,
         }
-        part = self._checkpoint.with_suffix('.part')
-        with part.open('wb') as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._checkpoint)
+        save_checkpoint(state, self._checkpoint)
 
     def drives(self, entry: str, *, with_depth: bool) -> list[AlignedDrive]:
         """The drives of an entry of the recipe, aligned once and kept."""
         if (entry, with_depth) not in self._drives:
-            self._drives[entry, with_depth] = align_drives(
-                getattr(self.recipe, entry),
-                self.recipe.canonical_camera,
-                levelled=self.recipe.levelled,
-                with_depth=with_depth,
-                cache=self.folder / 'cache',
-            )
+            # The first process fills the cache for the others.
+            for first in (True, False):
+                if first == self._processes.first:
+                    self._drives[entry, with_depth] = align_drives(
+                        getattr(self.recipe, entry),
+                        self.recipe.canonical_camera,
+                        levelled=self.recipe.levelled,
+                        with_depth=with_depth,
+                        cache=self.folder / 'cache',
+                    )
+                self._processes.wait()
         return self._drives[entry, with_depth]
 
     def train(self) -> bool:
-        """Train to the recipe's last step.
+        """Train to the recipe's last step, or until held-out source error no longer falls.
 
         Returns:
             Whether it got there; false if it was stopped.
 
         Raises:
             TrainingError: If the loss stops being finite, or depth collapses.
+            CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
         batches = MixedBatches(
@@ -173,41 +211,82 @@ class Trainer:
             recipe.source_batch,
             recipe.target_batch,
             recipe.seed,
+            replay=self.drives('replay', with_depth=False),
+            replay_share=recipe.replay_share,
+            part=(self._processes.rank, self._processes.count),
         )
-        validation = self.drives('source_validation', with_depth=True)
-        test = self.drives('target_test', with_depth=True)
-        with tqdm(total=recipe.steps, initial=self.step, desc='training', unit='step') as bar:
-            while self.step < recipe.steps:
-                batch = batches.batch(self.step).to(self.device)
+        self.drives('source_validation', with_depth=True)
+        self.drives('target_test', with_depth=True)
+        if self._ended_early():
+            return self._return_to_best()
+        log = TrainingLog(self.folder, self.step) if self._processes.first else None
+        bar = tqdm(
+            total=recipe.steps,
+            initial=self.step,
+            desc='training',
+            unit='step',
+            disable=not self._processes.first,
+        )
+        try:
+            for batch in self._coming(batches):
                 losses = self._train_step(batch)
                 self.step += 1
                 bar.update()
                 if self.step % _LOG_EVERY == 0:
                     bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
                 if self.step % _VALIDATE_EVERY == 0:
-                    losses |= self._validate(validation, test)
-                    tqdm.write(_line(self.step, losses))
-                if self.step % _LOG_EVERY == 0:
-                    self._log(losses)
-                ended = self._stopped()
-                if ended or self.step % _SAVE_EVERY == 0 or self.step == recipe.steps:
+                    losses |= self._validate(log)
+                    if log is not None:
+                        tqdm.write(_line(self.step, losses))
+                if self.step % _LOG_EVERY == 0 and log is not None:
+                    log.write(self.step, losses)
+                stopped = self._processes.sum([float(self._stopped())])[0] > 0
+                ended = self._ended_early()
+                last = stopped or ended or self.step == recipe.steps
+                if last or self.step % _SAVE_EVERY == 0:
                     self._save()
-                if ended:
+                if stopped:
                     return False
+                if ended:
+                    return self._return_to_best()
+        finally:
+            bar.close()
+            if log is not None:
+                log.close()
         return True
 
+    def _coming(self, batches: MixedBatches) -> Iterator[MixedBatch]:
+        """The batches of the remaining steps; the next is drawn while this one is worked on."""
+
+        def draw(step: int) -> MixedBatch:
+            batch = batches.batch(step)
+            return batch.pinned() if self.device.type == 'cuda' else batch
+
+        with ThreadPoolExecutor(1, 'batches') as pool:
+            coming = pool.submit(draw, self.step)
+            for step in range(self.step, self.recipe.steps):
+                batch = coming.result().to(self.device)
+                if step + 1 < self.recipe.steps:
+                    coming = pool.submit(draw, step + 1)
+                yield batch
+
     def _train_step(self, batch: MixedBatch) -> dict[str, float]:
-        self.depth_network.train()
+        self.depth_network.train(self._depth_rate(self.step) > 0)
         self.pose_network.train()
-        total, losses = self._losses(batch)
-        value = float(total.detach())
-        if not math.isfinite(value):
-            msg = f'the loss is {value} at step {self.step}, batch: {", ".join(batch.names)}'
-            raise TrainingError(msg)
+        each, parts = self._loss(batch)
+        total = each.mean()
+        names = ['loss', *parts]
+        sums = self._processes.sum(torch.stack([total.detach(), *parts.values()]).tolist())
+        losses = {n: v / self._processes.count for n, v in zip(names, sums, strict=True)}
+        if not math.isfinite(losses['loss']):
+            self._raise_not_finite(each, batch)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        if not math.isfinite(float(norm)):
+            self._raise_not_finite(each, batch)
         self._optimiser.step()
+        losses['learning_rate'] = float(self._schedule.get_last_lr()[1])
         self._schedule.step()
         if losses['depth_spread'] < _COLLAPSE_SPREAD and self.step > _COLLAPSE_AFTER:
             msg = (
@@ -215,54 +294,79 @@ class Trainer:
                 'a lower learning_rate'
             )
             raise TrainingError(msg)
-        return {'loss': value, **losses}
+        return losses
 
-    def _losses(self, batch: MixedBatch) -> tuple[Tensor, dict[str, float]]:
-        recipe = self.recipe
-        mask = batch.seen[None]
-        inputs = (batch.jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * mask
-        current, previous, following = (
-            view.contiguous(memory_format=torch.channels_last) for view in inputs
+    def _raise_not_finite(self, each: torch.Tensor, batch: MixedBatch) -> None:
+        """Raise an error that names the images at fault, or all where only the gradient is."""
+        bad = (~torch.isfinite(each.detach())).tolist()
+        if not any(bad) and self._processes.count > 1:
+            where = 'see the error of another process, or the batch here'
+        else:
+            where = 'the loss' if any(bad) else 'the gradient'
+        images = [n for n, b in zip(batch.names, bad, strict=True) if b] or batch.names
+        msg = (
+            f'{where} is not finite (nan or inf) at step {self.step} for {", ".join(images)}; '
+            'look at these images and their depth, or lower learning_rate'
         )
-        # Convolutions in 16 bits; warping, SSIM and the head's exponential stay in 32.
-        with torch.autocast(self.device.type, torch.bfloat16):
-            depths = self.depth_network(current)
-            before = self.pose_network(previous, current)
-            after = self.pose_network(current, following)
-        motions = [torch.linalg.inv(before), after]
-        image = batch.frames[0]
-        neighbours = [batch.frames[1], batch.frames[2]]
-        reconstruction = smoothness = image.new_zeros(len(image))
-        for scale, depth in enumerate(depths):
-            if scale:
-                depth = torch.nn.functional.interpolate(
-                    depth, image.shape[2:], mode='bilinear', align_corners=False
-                )
-            reconstruction = reconstruction + view_reconstruction_loss(
-                image,
-                neighbours,
-                batch.seen,
-                [batch.seen, batch.seen],
-                depth,
-                motions,
-                batch.intrinsics,
-            ) / len(depths)
-            smoothness = smoothness + smoothness_loss(depth, image) / 2**scale / len(depths)
-        total = (reconstruction + recipe.smoothness_weight * smoothness).mean()
-        sources = recipe.source_batch
-        losses = {
-            'source_photometric': float(reconstruction[:sources].detach().mean()),
-            'target_photometric': float(reconstruction[sources:].detach().mean()),
-        }
-        if recipe.source_depth_weight:
-            supervised = log_depth_loss(
-                depths[0][:sources], batch.depth[:sources], recipe.depth_range[1]
-            ).mean()
-            total = total + recipe.source_depth_weight * supervised
-            losses['source_log_depth'] = float(supervised.detach())
-        losses['depth_spread'] = float(depths[0].detach().log().std())
-        losses['motion'] = float(after[:, :3, 3].detach().norm(dim=1).mean())
-        return total, losses
+        raise TrainingError(msg)
+
+    def _ended_early(self) -> bool:
+        return 0 < self.recipe.patience <= self._stale
+
+    def _return_to_best(self) -> bool:
+        state = load_checkpoint(self._best_weights, self.device)
+        self.depth_network.load_state_dict(state['depth_network'])
+        if self._processes.first:
+            print(
+                f'ended early at step {self.step}: held-out source AbsRel {self._best:.4f} of '
+                f'step {state["step"]} was not beaten in {self._stale} validations; its weights '
+                'are used',
+                flush=True,
+            )
+        return True
+
+    def _validate(self, log: TrainingLog | None) -> dict[str, float]:
+        """Errors on held-out drives, both scaled by the median ratio of the source.
+
+        The target's are for the log alone: nothing is chosen by them.
+        """
+        source = self.drives('source_validation', with_depth=True)
+        target = self.drives('target_test', with_depth=True)
+        results: dict[str, float] = {}
+        if log is not None:
+            results, scale = self._errors('', source, None), 1.0
+            scale = results['median_ratio']
+            results |= self._errors('target_', target, scale) if target else {}
+            log.draw(self.step, self._samples(source, target, scale), self.recipe.depth_range[1])
+        abs_rel = self._processes.sum([results.get('abs_rel', 0.0)])[0]
+        if abs_rel < self._best:
+            self._best, self._stale = abs_rel, 0
+            if log is not None:
+                weights = {'step': self.step, 'depth_network': self.depth_network.state_dict()}
+                save_checkpoint(weights, self._best_weights)
+        else:
+            self._stale += 1
+        return results
+
+    def _errors(
+        self, prefix: str, drives: list[AlignedDrive], scale: float | None
+    ) -> dict[str, float]:
+        every = max(1, len(drives[0].images) // _VALIDATION_FRAMES)
+        pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every)
+        errors = held_out_errors(pairs, scale)
+        return {f'{prefix}{name}': value for name, value in errors.items()}
+
+    def _samples(
+        self, source: list[AlignedDrive], target: list[AlignedDrive], scale: float
+    ) -> list[tuple[Any, ...]]:
+        """Image, depth and true depth of two frames of each domain."""
+        rows = []
+        for drives in (source, target):
+            for drive in drives[:2]:
+                index = len(drive.images) // 2
+                depth = predicted_depth(self.depth_network, drive, index) * scale
+                rows.append((drive.images[index], depth, drive.depth[index].astype(np.float32)))
+        return rows
 
     def fit_scale(self) -> GlobalScale:
         """The one scalar, on the held-out source drives."""
@@ -282,58 +386,27 @@ class Trainer:
             self.recipe.depth_range,
         )
 
-    def _validate(
-        self, source: list[AlignedDrive], target: list[AlignedDrive]
-    ) -> dict[str, float]:
-        """Errors on held-out drives, both scaled by the median ratio of the source.
-
-        The target's are for the log alone: nothing is chosen by them.
-        """
-        results: dict[str, float] = {}
-        scale = 1.0
-        for prefix, drives in (('', source), ('target_', target)):
-            if not drives:
-                continue
-            every = max(1, len(drives[0].images) // _VALIDATION_FRAMES)
-            pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every)
-            ratio = float(np.median(image_ratios(pairs)))
-            scale = scale if prefix else ratio
-            metrics = mean_metrics([depth_metrics(p * scale, g) for p, g in pairs])
-            results[f'{prefix}abs_rel'] = metrics.abs_rel
-            results[f'{prefix}delta1'] = metrics.delta1
-            results[f'{prefix}median_ratio'] = ratio
-        return results
-
     def depth_range(self, scale: float) -> tuple[float, float]:
         """Nearest and furthest depth (m) that the network tells apart."""
         nearest, furthest = self.recipe.depth_range
         return nearest, min(furthest, 0.95 * MAX_DEPTH * scale)
 
-    def _log(self, losses: dict[str, float]) -> None:
-        path = self.folder / 'log.csv'
-        columns = ['step', 'time', *_COLUMNS]
-        new = not path.is_file()
-        with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, columns, extrasaction='ignore')
-            if new:
-                writer.writeheader()
-            writer.writerow({'step': self.step, 'time': round(time.time(), 1), **losses})
+
+def _depth_network(recipe: Recipe) -> DepthNetwork:
+    """The network that training starts from."""
+    if not recipe.start:
+        return build_depth_network(recipe.network, recipe.scales)
+    network = load_network(Path(recipe.start), recipe.scales)
+    if network.name != recipe.network:
+        msg = f'{recipe.start} holds the network {network.name!r}: set network to that'
+        raise TrainingError(msg)
+    return network
 
 
-_COLUMNS = (
-    'loss',
-    'source_photometric',
-    'target_photometric',
-    'source_log_depth',
-    'depth_spread',
-    'motion',
-    'abs_rel',
-    'delta1',
-    'median_ratio',
-    'target_abs_rel',
-    'target_delta1',
-    'target_median_ratio',
-)
+def _sixteen_bit_is_fast(device: torch.device) -> bool:
+    if device.type == 'cuda':
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _line(step: int, losses: dict[str, float]) -> str:

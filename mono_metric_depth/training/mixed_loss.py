@@ -1,0 +1,109 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is minimised: self-supervision on both halves of a mixed batch, truth on the source's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mono_metric_depth.training.held_out import NORMALISATION
+from mono_metric_depth.training.losses import (
+    Reference,
+    geometry_consistency_loss,
+    log_depth_loss,
+    smoothness_loss,
+    unwarped_error,
+    view_reconstruction_loss,
+)
+from mono_metric_depth.training.mixed_batches import MixedBatch
+from mono_metric_depth.training.recipe import Recipe
+
+
+class MixedLoss(nn.Module):
+    """Both networks and their losses, as one module: what is run in parallel, or compiled.
+
+    Args:
+        depth_network, pose_network: What is trained.
+        recipe: The weights of the losses.
+        sixteen_bit: Whether convolutions compute in bfloat16.
+    """
+
+    def __init__(
+        self, depth_network: nn.Module, pose_network: nn.Module, recipe: Recipe, sixteen_bit: bool
+    ) -> None:
+        super().__init__()
+        self.depth_network, self.pose_network = depth_network, pose_network
+        self._recipe = recipe
+        self._sixteen_bit = sixteen_bit
+
+    def forward(self, batch: MixedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch.
+
+        Args:
+            batch: On the networks' device.
+
+        Returns:
+            (b,) what to minimise of each image, and the parts of it to be logged: scalars without
+            gradient.
+        """
+        taken, jittered = batch.views()
+        inputs = (jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * batch.seen
+        current, previous, following = (
+            view.contiguous(memory_format=torch.channels_last) for view in inputs
+        )
+        consistent = self._recipe.geometry_weight > 0
+        # Convolutions in 16 bits; warping, SSIM and the head's exponential stay in 32.
+        with torch.autocast(batch.images.device.type, torch.bfloat16, self._sixteen_bit):
+            depths = self.depth_network(current)
+            earlier = self.depth_network(previous)[0] if consistent else None
+            # One pass for both pairs: twice the batch costs less than two passes.
+            motion = self.pose_network(
+                torch.cat([previous, current]), torch.cat([current, following])
+            )
+        before, after = motion.chunk(2)
+        motions = [torch.linalg.inv(before), after]
+        total, parts = self._self_supervised(taken, batch, depths, motions)
+        if earlier is not None:
+            geometry = geometry_consistency_loss(
+                depths[0], earlier, batch.seen, motions[0], batch.intrinsics
+            )
+            total = total + self._recipe.geometry_weight * geometry
+            parts['geometry'] = geometry.mean()
+        if self._recipe.source_depth_weight:
+            supervised = log_depth_loss(depths[0], batch.depth, self._recipe.depth_range[1])
+            # A mean over the source half, written as a mean over the batch.
+            total = total + self._recipe.source_depth_weight * supervised * (
+                len(supervised) / batch.sources
+            )
+            parts['source_log_depth'] = supervised.sum() / batch.sources
+        parts['depth_spread'] = depths[0].log().std()
+        parts['motion'] = after[:, :3, 3].norm(dim=1).mean()
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    def _self_supervised(
+        self, taken: Tensor, batch: MixedBatch, depths: list[Tensor], motions: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        image = taken[0]
+        reference = Reference.of(image)
+        unwarped = unwarped_error(reference, [taken[1], taken[2]])
+        neighbours = [torch.cat([view, batch.seen], dim=1) for view in taken[1:]]
+        reconstruction = smoothness = image.new_zeros(len(image))
+        for scale, depth in enumerate(depths):
+            smooth = image
+            if scale:
+                smooth = nn.functional.interpolate(image, depth.shape[2:], mode='area')
+            smoothness = smoothness + smoothness_loss(depth, smooth) / 2**scale / len(depths)
+            if scale:
+                depth = nn.functional.interpolate(
+                    depth, image.shape[2:], mode='bilinear', align_corners=False
+                )
+            error = view_reconstruction_loss(
+                reference, neighbours, unwarped, batch.seen, depth, motions, batch.intrinsics
+            )
+            reconstruction = reconstruction + error / len(depths)
+        parts = {
+            'source_photometric': reconstruction[: batch.sources].mean(),
+            'target_photometric': reconstruction[batch.sources :].mean(),
+        }
+        return reconstruction + self._recipe.smoothness_weight * smoothness, parts

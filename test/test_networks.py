@@ -1,0 +1,217 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth networks, their weights, and their way into ONNX and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.model_card import ModelCard, write_card
+from mono_metric_depth.onnx_metadata import OnnxFileError
+from mono_metric_depth.scale import GlobalScale
+from mono_metric_depth.training.export import export_onnx
+from mono_metric_depth.training.networks import (
+    MAX_DEPTH,
+    MIN_DEPTH,
+    NETWORKS,
+    DepthNetwork,
+    NetworkError,
+    build_depth_network,
+)
+from mono_metric_depth.training.networks.onnx_weights import (
+    load_network,
+    load_weights,
+    network_name,
+    stored_tensors,
+)
+from mono_metric_depth.training.networks.resnet18 import StridedPointwise
+
+SCALE = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.02, 'a test')
+CARD = ModelCard('test', SCALE, Camera(96, 64, 60.0, 60.0, 47.5, 31.5), (0.5, 80.0))
+
+
+def trained(name: str, scales: int) -> DepthNetwork:
+    """A network as training leaves it: statistics and weights away from where they start."""
+    torch.manual_seed(3)
+    network = build_depth_network(name, scales)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.1)
+    return network
+
+
+def same(one: DepthNetwork, other: DepthNetwork) -> bool:
+    ours, theirs = stored_tensors(one), stored_tensors(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every network, exported; only nano's card names its network."""
+    folder = tmp_path_factory.mktemp('exported')
+    for name in NETWORKS:
+        card = CARD
+        if name == 'nano':
+            card = dataclasses.replace(card, provenance={'network': 'nano'})
+        export_onnx(trained(name, 3), card, folder / f'{name}.onnx')
+    return {name: folder / f'{name}.onnx' for name in NETWORKS}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_network_gives_depth_at_every_scale_and_starts_at_mid_range(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_depth_network(name, 4).eval()
+    depths = network(torch.randn(2, 3, 64, 96))
+    assert [tuple(depth.shape) for depth in depths] == [
+        (2, 1, 64 >> scale, 96 >> scale) for scale in range(4)
+    ]
+    for depth in depths:
+        assert depth.dtype == torch.float32
+        assert (depth > MIN_DEPTH).all()
+        assert (depth < MAX_DEPTH).all()
+        assert 3 < float(depth.detach().median()) < 8
+    assert network.scales == 4
+
+
+def test_networks_are_as_large_as_they_say() -> None:
+    def parameters(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert parameters(build_depth_network('nano')) < 1.5e6
+    assert 1.5e6 < parameters(build_depth_network('default')) < 4e6
+    # Published: 14 842 236 with ImageNet's classifier of 512 x 1000 + 1000, unused for depth.
+    assert parameters(build_depth_network('resnet18', 4)) == 14_842_236 - 513_000
+
+
+def test_an_unknown_network_is_refused_with_those_there_are() -> None:
+    with pytest.raises(NetworkError, match=r"one of default, nano, resnet18, got 'resnet50'"):
+        build_depth_network('resnet50')
+    with pytest.raises(ValueError, match=r'scales must be within 1\.\.4, got 5'):
+        build_depth_network('nano', 5)
+
+
+@pytest.mark.parametrize('size', [(8, 12), (7, 9)])
+def test_a_strided_pointwise_convolution_has_the_gradients_of_torch_s(
+    size: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    ours = StridedPointwise(6, 10, 2)
+    plain = nn.Conv2d(6, 10, 1, 2, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    image = torch.randn(2, 6, *size)
+    here = image.clone().to(memory_format=torch.channels_last).requires_grad_()
+    there = image.clone().requires_grad_()
+    y, expected = ours.to(memory_format=torch.channels_last)(here), plain(there)
+    torch.testing.assert_close(y, expected)
+    weights = torch.randn_like(expected)
+    torch.autograd.backward((y * weights).sum())
+    torch.autograd.backward((expected * weights).sum())
+    torch.testing.assert_close(here.grad, there.grad)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), expected)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_an_exported_network_comes_back_bit_for_bit(name: str, exported: dict[str, Path]) -> None:
+    path = exported[name]
+    assert network_name(path) == name
+    assert same(load_network(path, 3), trained(name, 3))
+    # Heads that the file lacks are said, those that it has too many are left.
+    network = build_depth_network(name, 4)
+    assert load_weights(network, path) == ['decoder.heads.3.weight', 'decoder.heads.3.bias']
+    whole, one = stored_tensors(trained(name, 3)), stored_tensors(load_network(path, 1))
+    assert all(torch.equal(value, whole[tensor]) for tensor, value in one.items())
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_an_exported_graph_is_plain_and_names_no_file_of_this_machine(
+    name: str, exported: dict[str, Path]
+) -> None:
+    model = onnx.load(exported[name])
+    onnx.checker.check_model(model, full_check=True)
+    operations = {node.op_type for node in model.graph.node}
+    assert operations <= {
+        *('Conv', 'BatchNormalization', 'Relu', 'LeakyRelu', 'Elu', 'Sigmoid', 'Pad', 'Resize'),
+        *('AveragePool', 'MaxPool', 'Concat', 'Add', 'Mul', 'Reciprocal', 'Constant'),
+    }
+    assert str(Path(__file__).parents[1]).encode() not in exported[name].read_bytes()
+
+
+def test_a_file_of_another_network_is_refused_and_nothing_changes(
+    exported: dict[str, Path],
+) -> None:
+    network = trained('default', 3)
+    with pytest.raises(NetworkError, match="holds the network 'nano', not 'default'"):
+        load_weights(network, exported['nano'])
+    with pytest.raises(NetworkError, match=r"not those of the network 'default'.*is \["):
+        load_weights(network, unnamed(exported['nano']))
+    with pytest.raises(NetworkError, match=r'135 of 151 tensors are missing'):
+        load_weights(network, exported['resnet18'])
+    assert same(network, trained('default', 3))
+
+
+def unnamed(path: Path) -> Path:
+    copy = path.with_name('unnamed.onnx')
+    copy.write_bytes(path.read_bytes())
+    write_card(copy, CARD)
+    return copy
+
+
+def test_a_card_that_names_an_unknown_network_is_refused(
+    exported: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / 'later.onnx'
+    path.write_bytes(exported['nano'].read_bytes())
+    write_card(path, dataclasses.replace(CARD, provenance={'network': 'giga'}))
+    with pytest.raises(NetworkError, match="'giga'; this version has default, nano"):
+        load_network(path)
+
+
+def test_weights_that_are_foreign_folded_damaged_or_elsewhere_are_refused(
+    exported: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / 'model.onnx'
+    weight = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), 'w')
+    tensor = helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph(
+        [helper.make_node('Conv', ['x', 'w'], ['y'])], 'foreign', [tensor], [], [weight]
+    )
+    onnx.save(helper.make_model(graph), path)
+    with pytest.raises(NetworkError, match='no network of this package.*training goes on from'):
+        load_network(path)
+
+    model = onnx.load(exported['default'])
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    # A shape that promises more than there is.
+    tensors['encoder.0.0.first.weight'].dims[0] = 1 << 30
+    onnx.save(model, path)
+    with pytest.raises(NetworkError, match=r'1 of \d+ tensors are missing \(encoder\.0\.0\.first'):
+        load_weights(build_depth_network('default'), path)
+
+    model = onnx.load(exported['default'])
+    kept = [t for t in model.graph.initializer if 'norm' not in t.name and 'running' not in t.name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    onnx.save(model, path)
+    with pytest.raises(NetworkError, match='folded in and what training needs lost'):
+        load_weights(build_depth_network('default'), path)
+
+    path.write_bytes(exported['default'].read_bytes()[:100_000])
+    with pytest.raises(OnnxFileError, match='truncated'):
+        load_network(path)
+    with pytest.raises(OnnxFileError, match='No such file'):
+        load_network(tmp_path / 'nowhere.onnx')
