@@ -67,7 +67,7 @@ setup(
     entry_points={
         'console_scripts': [
             f'{name} = {PACKAGE}.commands.{name}:main'
-            for name in ('depth_node', 'drive', 'model_card', 'train', 'demo')
+            for name in ('depth_node', 'drive', 'model_card', 'train', 'finetune', 'demo')
         ],
     },
 )

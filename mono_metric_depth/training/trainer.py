@@ -18,12 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mono_metric_depth.scale import GlobalScale, fit_scale
-from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
+from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     save_checkpoint,
 )
+from mono_metric_depth.training.drive_cache import align_drives
 from mono_metric_depth.training.held_out import (
     depth_pairs,
     held_out_errors,
@@ -188,6 +189,7 @@ class Trainer:
                         self.recipe.canonical_camera,
                         levelled=self.recipe.levelled,
                         with_depth=with_depth,
+                        moving=entry in ('source', 'target', 'replay'),
                         cache=self.folder / 'cache',
                     )
                 self._processes.wait()
