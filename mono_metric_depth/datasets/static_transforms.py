@@ -20,7 +20,7 @@ class StaticTransforms:
     """The tree that messages of /tf_static describe."""
 
     def __init__(self) -> None:
-        self._parents: dict[str, tuple[str, NDArray[np.float64]]] = {}
+        self._parents: dict[str, tuple[str, Any]] = {}
 
     def add(self, message: Any) -> None:
         """Take in a tf2_msgs/TFMessage; later ones win."""
@@ -28,7 +28,7 @@ class StaticTransforms:
             parent, child = (
                 name.lstrip('/') for name in (stamped.header.frame_id, stamped.child_frame_id)
             )
-            self._parents[child] = parent, _matrix(stamped.transform)
+            self._parents[child] = parent, stamped.transform
 
     def mount(self, frame: str) -> Mount | None:
         """The mount of a camera.
@@ -49,8 +49,8 @@ class StaticTransforms:
         for _ in range(len(self._parents)):
             if place not in self._parents:
                 break
-            place, step = self._parents[place]
-            matrix = step @ matrix
+            place, transform = self._parents[place]
+            matrix = _matrix(transform) @ matrix
             found.setdefault(place, matrix)
         for vehicle in _VEHICLE_FRAMES:
             if vehicle in found:
