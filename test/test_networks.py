@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from mono_metric_depth.training.networks import (
     NetworkError,
     build_depth_network,
 )
+from mono_metric_depth.training.networks.encoder_weights import load_encoder_weights
 from mono_metric_depth.training.networks.onnx_weights import (
     load_network,
     load_weights,
@@ -215,3 +218,125 @@ def test_weights_that_are_foreign_folded_damaged_or_elsewhere_are_refused(
         load_network(path)
     with pytest.raises(OnnxFileError, match='No such file'):
         load_network(tmp_path / 'nowhere.onnx')
+
+
+IMAGENET = {
+    'layer3.1.bn2.weight': (256,),
+    'layer4.0.downsample.0.weight': (512, 256, 1, 1),
+    'layer4.0.downsample.1.running_var': (512,),
+    'fc.weight': (1000, 512),
+}
+
+
+def imagenet_like(seed: int = 5) -> dict[str, torch.Tensor]:
+    """A state dict with the names and shapes of torchvision's resnet18."""
+    torch.manual_seed(seed)
+    state = {
+        name: torch.rand_like(value.float())
+        for name, value in build_depth_network('resnet18').encoder.state_dict().items()
+    }
+    state |= {'fc.weight': torch.zeros(1000, 512), 'fc.bias': torch.zeros(1000)}
+    for name, shape in IMAGENET.items():
+        assert tuple(state[name].shape) == shape
+    return state
+
+
+def safetensors(state: dict[str, torch.Tensor]) -> bytes:
+    header, data = {}, b''
+    for name, value in state.items():
+        raw = value.numpy().tobytes()
+        header[name] = {
+            'dtype': 'F32',
+            'shape': list(value.shape),
+            'data_offsets': [len(data), len(data) + len(raw)],
+        }
+        data += raw
+    text = json.dumps({'__metadata__': {'format': 'pt'}, **header}).encode()
+    return len(text).to_bytes(8, 'little') + text + data
+
+
+@pytest.mark.parametrize('form', ['plain.pth', 'monodepth2.pth', 'wrapped.pt', 'a.safetensors'])
+def test_imagenet_weights_start_the_resnet_encoder(form: str, tmp_path: Path) -> None:
+    state, path = imagenet_like(), tmp_path / form
+    if form == 'plain.pth':
+        torch.save(state, path)
+    elif form == 'monodepth2.pth':
+        # Its files are of torch's old format, and hold more than tensors.
+        torch.save(
+            {**{f'encoder.{name}': value for name, value in state.items()}, 'height': 192},
+            path,
+            _use_new_zipfile_serialization=False,
+        )
+    elif form == 'wrapped.pt':
+        inner = {f'module.encoder.{name}': value.half() for name, value in state.items()}
+        torch.save({'epoch': 3, 'state_dict': inner}, path)
+    else:
+        path.write_bytes(safetensors(state))
+    network = build_depth_network('resnet18')
+    result = load_encoder_weights(network, path)
+    assert (result.matched, result.total, result.missing, result.mismatched) == (100, 100, (), ())
+    for name, value in network.encoder.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, state[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_few_tensors_may_be_missing_or_of_another_shape_and_are_named(tmp_path: Path) -> None:
+    state, path = imagenet_like(), tmp_path / 'pairs.pth'
+    state['conv1.weight'] = torch.zeros(64, 6, 7, 7)
+    del state['bn1.weight']
+    torch.save(state, path)
+    result = load_encoder_weights(build_depth_network('resnet18'), path)
+    assert result.matched == 98
+    assert result.missing == ('bn1.weight',)
+    assert result.mismatched == ('conv1.weight is [64, 6, 7, 7], not [64, 3, 7, 7]',)
+
+
+class _Hostile:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path('hostile_was_here'),)
+
+
+def test_encoder_weights_that_cannot_be_used_leave_the_network_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = trained('nano', 1)
+
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(NetworkError, match=message):
+            load_encoder_weights(network, path)
+        assert same(network, trained('nano', 1))
+
+    path = tmp_path / 'weights.pth'
+    refused(path, 'no such file')
+    refused(tmp_path / 'weights.bin', r'must be a \.pt, \.pth or \.safetensors file')
+    torch.save(imagenet_like(), path)
+    refused(
+        path, r"only 0 of the \d+ tensors of nano's encoder.*0\.0\.first\.weight.*conv1\.weight"
+    )
+    torch.save({'weights': _Hostile()}, path)
+    refused(path, 'not a file of tensors that is safe to read')
+    assert not (tmp_path / 'hostile_was_here').exists()
+    torch.save([1, 2], path)
+    refused(path, 'holds no state dict')
+    path.write_bytes(b'PK\x03\x04 and then nothing')
+    refused(path, 'not a file of tensors')
+    encoder = network.encoder.state_dict()
+    torch.save({**encoder, '0.0.norm1.bias': torch.full((16,), float('nan'))}, path)
+    refused(path, r'0\.0\.norm1\.bias holds numbers that are not finite')
+    with (
+        zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive,
+        archive.open('archive/data.pkl', 'w') as entry,
+    ):
+        for _ in range(1100):
+            entry.write(bytes(1 << 20))
+    refused(path, r'MB are more than encoder weights may take')
+
+    path = tmp_path / 'weights.safetensors'
+    whole = safetensors({name: value.float() for name, value in encoder.items()})
+    path.write_bytes(whole[:-4])
+    refused(path, 'damaged, or not a safetensors file')
+    path.write_bytes((1 << 40).to_bytes(8, 'little') + whole[8:])
+    refused(path, 'a header of 1099511627776 bytes')
+    path.write_bytes(whole.replace(b'"data_offsets"', b'"data_offzets"'))
+    refused(path, 'damaged')

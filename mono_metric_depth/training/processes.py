@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as distributed_functional
 from torch.nn.parallel import DistributedDataParallel
 
 #: The first process renders drives and validates while the others wait.
@@ -61,7 +61,10 @@ class Processes:
                 if isinstance(norm, nn.BatchNorm2d):
                     norm.__class__ = _SharedBatchNorm
         indices = [self.device.index] if self.device.index is not None else None
-        return DistributedDataParallel(module, device_ids=indices, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            # Buffers are alike already; the option's new name is not in torch 2.6.
+            warnings.simplefilter('ignore', FutureWarning)
+            return DistributedDataParallel(module, device_ids=indices, broadcast_buffers=False)
 
 
 def join_processes(device: str) -> Processes:
@@ -92,6 +95,22 @@ def leave_processes() -> None:
         distributed.destroy_process_group()
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        result = values.clone()
+        distributed.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        result = gradient.clone()
+        distributed.all_reduce(result)
+        return result
+
+
 class _SharedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the batches of all processes, on the CPU (torch's own needs CUDA).
 
@@ -103,8 +122,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float()
         moments = torch.cat([x.mean(dim=(0, 2, 3)), (x * x).mean(dim=(0, 2, 3))])
-        shared: Any = distributed_functional.all_reduce(moments)  # type: ignore[no-untyped-call]
-        mean, square = (shared / distributed.get_world_size()).chunk(2)
+        mean, square = (_Sum.apply(moments) / distributed.get_world_size()).chunk(2)
         variance = (square - mean * mean).clamp(min=0)
         assert self.running_mean is not None
         assert self.running_var is not None

@@ -35,6 +35,7 @@ from mono_metric_depth.training.held_out import (
 from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
 from mono_metric_depth.training.mixed_loss import MixedLoss
 from mono_metric_depth.training.networks import MAX_DEPTH, DepthNetwork, build_depth_network
+from mono_metric_depth.training.networks.encoder_weights import load_encoder_weights
 from mono_metric_depth.training.networks.onnx_weights import load_network
 from mono_metric_depth.training.pose_network import PoseNetwork
 from mono_metric_depth.training.processes import Processes
@@ -397,7 +398,16 @@ class Trainer:
 def _depth_network(recipe: Recipe) -> DepthNetwork:
     """The network that training starts from."""
     if not recipe.start:
-        return build_depth_network(recipe.network, recipe.scales)
+        network = build_depth_network(recipe.network, recipe.scales)
+        if recipe.encoder_weights:
+            found = load_encoder_weights(network, Path(recipe.encoder_weights))
+            left = ', '.join(found.missing + found.mismatched) or 'none'
+            print(
+                f'{recipe.encoder_weights}: {found.matched} of {found.total} tensors of the '
+                f'encoder loaded; left as they were: {left}',
+                flush=True,
+            )
+        return network
     network = load_network(Path(recipe.start), recipe.scales)
     if network.name != recipe.network:
         msg = f'{recipe.start} holds the network {network.name!r}: set network to that'
