@@ -163,7 +163,7 @@ def _report(
     why = [f'{count} x {reason}' for reason, count in chooser.jumps.most_common()]
     breaks = f'; broken by: {", ".join(why)}' if why else ''
     if not used:
-        measured = f'{chooser.largest:.2g} {chooser.unit}' if chooser.unit else 'nothing'
+        measured = f'{chooser.largest:.2f} {chooser.unit}' if chooser.unit else 'nothing'
         msg = (
             f'{sequence.name}: no 3 frames in a row with enough motion between them, of '
             f'{len(sequence)} frames ({", ".join(parts)}{breaks}). The largest motion measured '
