@@ -122,7 +122,9 @@ def test_frames_are_chosen_about_a_third_of_a_metre_apart(
 
 
 def test_with_poses_metres_decide(slow: list[Frame]) -> None:
-    (drive,) = align_drive(Frames(list(slow)), CANONICAL, levelled=False, with_depth=False, moving=True)
+    (drive,) = align_drive(
+        Frames(list(slow)), CANONICAL, levelled=False, with_depth=False, moving=True
+    )
     # 1/12 m a frame: every fourth or fifth.
     assert 6 <= len(drive.images) <= 8
 
@@ -138,9 +140,7 @@ def test_a_camera_that_stands_or_turns_is_refused_with_what_was_measured(
         pieces_of(standing)
     with pytest.raises(MotionError, match=r'largest motion measured was 0\.\d+ mrad of parallax'):
         pieces_of(turning(slow[0], 12, 0.8))
-    parked: list[Frame | None] = [
-        dataclasses.replace(frame, pose=slow[0].pose) for frame in slow
-    ]
+    parked: list[Frame | None] = [dataclasses.replace(frame, pose=slow[0].pose) for frame in slow]
     with pytest.raises(MotionError, match='largest motion measured was 0.00 m, at least 0.3 m'):
         pieces_of(parked)
 
@@ -157,9 +157,7 @@ def road(places: list[float], seconds: list[float]) -> list[Frame | None]:
 
 
 def chosen(frames: list[Frame | None]) -> list[list[int]]:
-    pieces = align_drive(
-        Frames(frames), CANONICAL, levelled=False, with_depth=False, moving=True
-    )
+    pieces = align_drive(Frames(frames), CANONICAL, levelled=False, with_depth=False, moving=True)
     return [[int(image[0, 0, 0]) for image in piece.images] for piece in pieces]
 
 
