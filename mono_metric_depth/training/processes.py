@@ -122,7 +122,8 @@ class _SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float()
         moments = torch.cat([x.mean(dim=(0, 2, 3)), (x * x).mean(dim=(0, 2, 3))])
-        mean, square = (_Sum.apply(moments) / distributed.get_world_size()).chunk(2)
+        total: Tensor = _Sum.apply(moments)  # type: ignore[no-untyped-call]
+        mean, square = (total / distributed.get_world_size()).chunk(2)
         variance = (square - mean * mean).clamp(min=0)
         assert self.running_mean is not None
         assert self.running_var is not None

@@ -68,11 +68,21 @@ class SkipDecoder(nn.Module):
         return depths[::-1]
 
 
+class ReflectConv(nn.Conv2d):
+    """A 3x3 convolution with reflected borders: zeros leave artefacts along those of depth."""
+
+    def __init__(self, width: int, out: int, *, bias: bool = True) -> None:
+        super().__init__(width, out, 3, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, width, h, w) to (b, out, h, w)."""
+        return super().forward(_reflected(x))
+
+
 def leaky_block(width: int, out: int) -> nn.Module:
     """Convolution, batch normalisation and leaky ReLU."""
-    # Reflect padding: zeros leave artefacts along the border of depth.
     return nn.Sequential(
-        nn.Conv2d(width, out, 3, padding=1, padding_mode='reflect', bias=False),
+        ReflectConv(width, out, bias=False),
         nn.BatchNorm2d(out),
         # Not ReLU: where every channel ahead of the head is off, depth sticks at the head's bias,
         # which was 4.5 m, with no gradient to bring it nearer.
@@ -80,8 +90,16 @@ def leaky_block(width: int, out: int) -> nn.Module:
     )
 
 
+def _reflected(x: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled(x.device.type):
+        return nn.functional.pad(x, (1, 1, 1, 1), mode='reflect')
+    # On CPUs autocast would pad in 32 bits, and cast there and back.
+    with torch.autocast(x.device.type, enabled=False):
+        return nn.functional.pad(x, (1, 1, 1, 1), mode='reflect')
+
+
 def _head(width: int) -> nn.Conv2d:
-    head = nn.Conv2d(width, 1, 3, padding=1, padding_mode='reflect')
+    head = ReflectConv(width, 1)
     share = (1 / _FIRST_DEPTH - 1 / MAX_DEPTH) / (1 / MIN_DEPTH - 1 / MAX_DEPTH)
     nn.init.normal_(head.weight, std=0.01)
     assert head.bias is not None

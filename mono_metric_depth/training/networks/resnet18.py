@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mono_metric_depth.training.networks.decoder import SkipDecoder
+from mono_metric_depth.training.networks.decoder import ReflectConv, SkipDecoder
 from mono_metric_depth.training.networks.depth_network import DepthNetwork
 
 _WIDTHS = (64, 64, 128, 256, 512)
@@ -98,4 +98,4 @@ def _layer(width: int, out: int, stride: int) -> nn.Sequential:
 
 
 def _elu_block(width: int, out: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(width, out, 3, padding=1, padding_mode='reflect'), nn.ELU())
+    return nn.Sequential(ReflectConv(width, out), nn.ELU())
