@@ -25,8 +25,9 @@ from mono_metric_depth.camera import Camera
 #: Between neighbours, where poses are known (m).
 LEAST_DISTANCE, MOST_DISTANCE = 0.3, 4.0
 #: Where they are not, median parallax (rad). On the procedural roads, 0.3 m ahead make 0.002 to
-#: 0.004 and 4 m 0.013 to 0.03; a standing or turning camera makes up to 0.001.
-LEAST_PARALLAX, MOST_PARALLAX = 0.0025, 0.05
+#: 0.006 and 4 m 0.013 to 0.03; a camera that stands, shakes or turns among others that move makes
+#: up to 0.001.
+LEAST_PARALLAX, MOST_PARALLAX = 0.003, 0.05
 #: Corners are not tracked much better than this (px).
 _LEAST_PIXELS = 0.25
 #: Between neighbours, where poses are known (rad).
