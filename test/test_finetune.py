@@ -178,6 +178,8 @@ def test_a_bag_without_calibration_ends_in_one_line(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f'error: {path}: no camera_info for /camera/image_raw/compressed')
     assert not (tmp_path / 'new.onnx').exists()
+    # Before any world was rendered.
+    assert not list((tmp_path / 'new.training' / 'cache').iterdir())
 
 
 def test_the_shipped_configuration_is_valid_and_short() -> None:

@@ -207,6 +207,8 @@ class Trainer:
             CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
+        # A person's own drives first: what is wrong with them shows before worlds are rendered.
+        self.drives('target', with_depth=False)
         batches = MixedBatches(
             self.drives('source', with_depth=True),
             self.drives('target', with_depth=False),
