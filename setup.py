@@ -67,7 +67,15 @@ setup(
     entry_points={
         'console_scripts': [
             f'{name} = {PACKAGE}.commands.{name}:main'
-            for name in ('depth_node', 'drive', 'model_card', 'fit_scale', 'train', 'demo')
+            for name in (
+                'depth_node',
+                'drive',
+                'model_card',
+                'fit_scale',
+                'train',
+                'finetune',
+                'demo',
+            )
         ],
     },
 )

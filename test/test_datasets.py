@@ -174,8 +174,8 @@ def test_a_damaged_folder_is_refused(
 @pytest.mark.parametrize(
     ('name', 'pixels', 'message'),
     [
-        ('image/000001.png', None, 'image/000001.png: missing, damaged or of another size'),
-        ('image/000001.png', np.zeros((3, 3, 3), np.uint8), 'of another size than the camera'),
+        ('image/000001.png', None, 'image/000001.png: missing or damaged image'),
+        ('image/000001.png', np.zeros((3, 3, 3), np.uint8), 'is 3x3, of another size than the'),
         ('depth/000001.png', np.zeros((24, 40), np.uint8), 'not a 16-bit depth image'),
         ('depth/000001.png', np.zeros((3, 3), np.uint16), 'or of another size'),
     ],

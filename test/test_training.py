@@ -274,12 +274,12 @@ def test_a_mirrored_image_has_a_mirrored_principal_point() -> None:
 
 def test_a_drive_is_aligned_with_its_depth(drive: Drive) -> None:
     canonical = Camera(64, 32, 60.0, 60.0, 31.5, 13.0)
-    aligned = align_drive(drive, canonical, levelled=False, with_depth=True)
+    (aligned,) = align_drive(drive, canonical, levelled=False, with_depth=True)
     assert aligned.images.shape == (6, 32, 64, 3)
     assert aligned.seen.all()
     assert np.isfinite(aligned.depth[:, -1]).all()
     # A flat road at a level camera: depth of the lowest row is height * fy / (v - cy).
-    level = align_drive(drive, canonical, levelled=True, with_depth=True)
+    (level,) = align_drive(drive, canonical, levelled=True, with_depth=True)
     expected = level.camera_height * 60 / (31 - 13)
     assert np.median(level.depth[:, -1]) == pytest.approx(expected, rel=0.08)
 

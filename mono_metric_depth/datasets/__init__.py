@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from mono_metric_depth.camera import Mount
 from mono_metric_depth.frame import Frame
 
+_LOG = logging.getLogger(__name__)
+#: So many damaged frames of a drive are named, the others counted.
+_NAMED = 5
 _WORLD = re.compile(
     r'world:(?P<domain>[a-z_]+):(?P<first>\d+)(-(?P<last>\d+))?(x(?P<frames>\d+))?'
 )
@@ -21,10 +26,23 @@ class DatasetError(ValueError):
     """Data that cannot be read."""
 
 
+class DamagedFrameError(DatasetError):
+    """One frame that cannot be read; others of its drive can."""
+
+
 class FrameSequence(Protocol):
-    """Frames of one drive, in order of time; rendered or read on demand."""
+    """Frames of one drive, in order of time; rendered or read on demand.
+
+    Attributes:
+        name: What to call it.
+        mounts: Of each frame, None where it is not known; without reading any image.
+    """
 
     name: str
+
+    @property
+    def mounts(self) -> list[Mount | None]:  # noqa: D102
+        ...
 
     def __len__(self) -> int: ...
 
@@ -37,10 +55,11 @@ def sequence_names(specification: str) -> list[str]:
     """The drives that a specification names.
 
     Args:
-        specification: A folder that the ``drive`` command wrote, a DGP ``scene_dataset*.json``
-            (``FILE#CAMERA_01`` names the camera), or ``world:DOMAIN:SEED``; with
-            ``world:DOMAIN:FIRST-LAST`` one drive for each seed; ``x60`` at its end sets the number
-            of frames of each.
+        specification: A ROS 2 bag (its folder, or one MCAP or sqlite3 file; ``BAG#/topic`` names
+            the image topic), a folder that the ``drive`` command wrote, a DGP
+            ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the camera), or
+            ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each seed;
+            ``x60`` at its end sets the number of frames of each.
 
     Returns:
         One specification for each drive; :func:`open_sequence` opens it.
@@ -74,22 +93,81 @@ def open_sequence(name: str) -> FrameSequence:
     """
     if name.startswith('world:'):
         return _open_world(name)
-    path, camera = name, ''
-    if '.json#' in name:
-        path, _, camera = name.rpartition('#')
-    if (Path(path) / 'sequence.json').is_file():
+    path, choice = drive_path(name)
+    if (path / 'sequence.json').is_file():
         from mono_metric_depth.datasets.sequence_folder import SequenceFolder
 
-        return SequenceFolder(Path(path))
-    if Path(path).is_file() and path.endswith('.json'):
+        return SequenceFolder(path)
+    if path.is_file() and path.suffix == '.json':
         from mono_metric_depth.datasets.dgp import DgpSequence
 
-        return DgpSequence(Path(path), camera or 'CAMERA_01')
+        return DgpSequence(path, choice or 'CAMERA_01')
+    if _is_bag(path):
+        from mono_metric_depth.datasets.bag_sequence import BagSequence
+
+        return BagSequence(path, choice)
     msg = (
-        f'{name!r} is no drive: expected a folder with a sequence.json, a DGP scene_dataset json '
-        'or world:DOMAIN:SEED'
+        f'{name!r} is no drive: expected a folder with a sequence.json, a ROS 2 bag (folder, '
+        '.mcap or .db3), a DGP scene_dataset json or world:DOMAIN:SEED'
     )
     raise DatasetError(msg)
+
+
+def drive_path(name: str) -> tuple[Path, str]:
+    """What on disk a drive's name means.
+
+    Args:
+        name: One of :func:`sequence_names`, but no world.
+
+    Returns:
+        The path, and the camera or topic behind ``#``; empty if there is none.
+    """
+    path, mark, choice = name.rpartition('#')
+    if mark and not Path(name).exists():
+        return Path(path), choice
+    return Path(name), ''
+
+
+def readable_frames(sequence: FrameSequence) -> Iterator[Frame]:
+    """The frames of a drive without those that are damaged, which are named in the log.
+
+    Args:
+        sequence: The drive.
+
+    Yields:
+        Its frames, in order; one at a time is kept.
+
+    Raises:
+        DatasetError: If no frame can be read, or for what concerns more than one frame.
+    """
+    damaged: list[str] = []
+    for index in range(len(sequence)):
+        try:
+            frame = sequence[index]
+        except DamagedFrameError as err:
+            damaged.append(str(err))
+            if len(damaged) <= _NAMED:
+                _LOG.warning('skipped: %s', err)
+            continue
+        yield frame
+    if len(damaged) == len(sequence):
+        msg = f'{sequence.name}: none of {len(sequence)} frames can be read; first: {damaged[0]}'
+        raise DatasetError(msg)
+    if damaged:
+        _LOG.warning(
+            '%s: %d of %d frames are damaged and left out',
+            sequence.name,
+            len(damaged),
+            len(sequence),
+        )
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_dir():
+        return (path / 'metadata.yaml').is_file() or any(
+            file.suffix in {'.mcap', '.db3'} for file in path.iterdir()
+        )
+    return path.is_file() and path.suffix in {'.mcap', '.db3', '.bag'}
 
 
 def _open_world(name: str) -> FrameSequence:

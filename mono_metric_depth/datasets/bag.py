@@ -177,11 +177,31 @@ def read_messages(
     """
     for topic, stamp, kind, data in read_raw_messages(path, topics):
         try:
-            message = _STORE.deserialize_cdr(data, kind)
-        except (AssertionError, IndexError, KeyError, SerdeError, ValueError, struct.error) as err:
-            msg = f'{path}: {topic} at {stamp} ns: damaged, or {kind} is not known: {err!r}'
+            message = deserialized(kind, data)
+        except DatasetError as err:
+            msg = f'{path}: {topic} at {stamp} ns: {err}'
             raise DatasetError(msg) from err
         yield topic, stamp, message
+
+
+def deserialized(kind: str, data: bytes) -> Any:
+    """A message from its bytes.
+
+    Args:
+        kind: Its type, e.g. ``sensor_msgs/msg/Image``.
+        data: CDR bytes.
+
+    Returns:
+        The message.
+
+    Raises:
+        DatasetError: If the bytes are damaged, or the type is not known.
+    """
+    try:
+        return _STORE.deserialize_cdr(data, kind)
+    except (AssertionError, IndexError, KeyError, SerdeError, ValueError, struct.error) as err:
+        msg = f'damaged, or {kind} is not known: {err!r}'
+        raise DatasetError(msg) from err
 
 
 def read_raw_messages(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount, mount_from_transform
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.frame import Frame
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -75,13 +75,21 @@ class DgpSequence:
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
 
+    @property
+    def mounts(self) -> list[Mount | None]:
+        """The mount of each frame."""
+        # Samples share a few calibrations; their intrinsics fit an image of any size.
+        keys = {key for _, _, key in self._samples}
+        known = {key: self._mount(self._calibration(key, 1, 1)[1]) for key in keys}
+        return [known[key] for _, _, key in self._samples]
+
     def __getitem__(self, index: int, /) -> Frame:
         datum, cloud, calibration = self._samples[index]
         path = self._folder / datum['datum']['image']['filename']
         bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if bgr is None:
             msg = f'{path}: missing or damaged image'
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
         camera, vehicle_from_camera = self._calibration(calibration, bgr.shape[1], bgr.shape[0])
         pose = _pose(path, datum['datum']['image'])
         depth = None
@@ -153,7 +161,7 @@ class DgpSequence:
             zlib.error,
         ) as err:
             msg = f'{path}: missing or damaged point cloud: {err}'
-            raise DatasetError(msg) from err
+            raise DamagedFrameError(msg) from err
 
 
 def depth_from_points(points: NDArray[np.float64], camera: Camera) -> NDArray[np.float32]:

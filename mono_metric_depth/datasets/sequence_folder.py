@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.frame import Frame
 
 _DEPTH_UNIT = 256.0
@@ -139,13 +139,24 @@ class SequenceFolder:
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
 
+    @property
+    def mounts(self) -> list[Mount | None]:
+        """The mount of each frame."""
+        return [mount for _, _, mount in self._frames]
+
     def __getitem__(self, index: int, /) -> Frame:
         stamp, pose, mount = self._frames[index]
         name = f'{index % len(self):06d}.png'
         path = self.folder / 'image' / name
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None or image.shape[:2] != (self.camera.height, self.camera.width):
-            msg = f'{path}: missing, damaged or of another size than the camera'
+        if image is None:
+            msg = f'{path}: missing or damaged image'
+            raise DamagedFrameError(msg)
+        if image.shape[:2] != (self.camera.height, self.camera.width):
+            msg = (
+                f'{path}: is {image.shape[1]}x{image.shape[0]}, of another size than the camera '
+                f'({self.camera.width}x{self.camera.height}); keep one folder for each size'
+            )
             raise DatasetError(msg)
         depth = None
         path = self.folder / 'depth' / name
@@ -153,7 +164,7 @@ class SequenceFolder:
             stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             if stored is None or stored.dtype != np.uint16 or stored.shape != image.shape[:2]:
                 msg = f'{path}: damaged, not a 16-bit depth image or of another size'
-                raise DatasetError(msg)
+                raise DamagedFrameError(msg)
             depth = (stored / np.float32(_DEPTH_UNIT)).astype(np.float32)
             depth[stored == 0] = np.nan
             depth[stored == _SKY] = np.inf

@@ -18,12 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
-from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drives
+from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     save_checkpoint,
 )
+from mono_metric_depth.training.drive_cache import align_drives
 from mono_metric_depth.training.held_out import (
     depth_pairs,
     held_out_errors,
@@ -189,6 +190,7 @@ class Trainer:
                         self.recipe.canonical_camera,
                         levelled=self.recipe.levelled,
                         with_depth=with_depth,
+                        moving=entry in ('source', 'target', 'replay'),
                         cache=self.folder / 'cache',
                     )
                 self._processes.wait()
@@ -214,6 +216,8 @@ class Trainer:
             CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
+        # A person's own drives first: what is wrong with them shows before worlds are rendered.
+        self.drives('target', with_depth=False)
         batches = MixedBatches(
             self.drives('source', with_depth=True),
             self.drives('target', with_depth=False),

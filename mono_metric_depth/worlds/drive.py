@@ -124,6 +124,11 @@ class Drive:
     def __len__(self) -> int:
         return len(self._poses)
 
+    @property
+    def mounts(self) -> list[Mount | None]:
+        """The mount at each frame."""
+        return [pose.mount for pose in self._poses]
+
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
 

@@ -1,0 +1,105 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""JPEG and PNG images of sensor_msgs/CompressedImage, as image_transport writes them."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.image import ENCODINGS, ImageError, decode_image
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG = b'\xff\xd8'
+#: Both formats end in a mark; cameras may put a little behind it.
+_ENDS = {_PNG: b'IEND', _JPEG: b'\xff\xd9'}
+_TAIL = 4096
+#: JPEG segments that hold the size: frame headers, without DHT (C4), JPG (C8) and DAC (CC).
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def compressed_size(data: bytes) -> tuple[int, int]:
+    """Size of a JPEG or PNG image, by its header alone.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        Width and height (px).
+
+    Raises:
+        ImageError: If it is neither, or its header is damaged.
+    """
+    if data.startswith(_PNG) and len(data) >= 24:
+        width, height = struct.unpack('>II', data[16:24])
+        return width, height
+    if data.startswith(_JPEG):
+        place = 2
+        while place + 9 <= len(data) and data[place] == 0xFF:
+            if data[place + 1] in _FRAME_HEADERS:
+                height, width = struct.unpack('>HH', data[place + 5 : place + 9])
+                return width, height
+            # Fill bytes and marks without content have no length.
+            bare = data[place + 1] in {0x01, 0xFF} or 0xD0 <= data[place + 1] <= 0xD8
+            (length,) = struct.unpack('>H', data[place + 2 : place + 4])
+            place += (1 if data[place + 1] == 0xFF else 2) if bare else 2 + length
+    msg = 'the data are no JPEG or PNG image, or the header is damaged'
+    raise ImageError(msg, reason='compression')
+
+
+def decode_compressed(data: bytes, encoding: str) -> NDArray[np.uint8]:
+    """The image of a sensor_msgs/CompressedImage.
+
+    Args:
+        data: The message's ``data``: a JPEG or PNG file. Check :func:`compressed_size` first:
+            decoding takes memory for what the header claims.
+        encoding: The message's ``format``: ``jpeg``, ``png``, or such as ``rgb8; jpeg compressed
+            bgr8`` (what it was, and what was stored).
+
+    Returns:
+        (height, width, 3) uint8 RGB. The orientation in EXIF is ignored: calibration knows none.
+
+    Raises:
+        ImageError: If the image is damaged or cut short.
+    """
+    end = _ENDS[_PNG] if data.startswith(_PNG) else _ENDS[_JPEG]
+    # The decoder fills what is missing with grey, without a word.
+    if end not in data[-_TAIL:]:
+        msg = f'the compressed image is cut short after {len(data)} bytes'
+        raise ImageError(msg, reason='compression')
+    pattern, _, stored = (part.strip() for part in encoding.partition(';'))
+    # A Bayer pattern that was not converted before compression.
+    mosaic = (
+        pattern.startswith('bayer_')
+        and pattern in ENCODINGS
+        and not stored.endswith(('bgr8', 'rgb8'))
+    )
+    flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as err:
+        pixels = None
+        reason = f': {err}'
+    else:
+        reason = ''
+    if pixels is None:
+        msg = f'the compressed image is damaged{reason}'
+        raise ImageError(msg, reason='compression')
+    if mosaic:
+        height, width = pixels.shape
+        image = decode_image(
+            np.ascontiguousarray(pixels, np.uint8),
+            height=height,
+            width=width,
+            encoding=pattern,
+            step=width,
+            is_bigendian=False,
+        )
+        return image.as_rgb()
+    # Where red and blue were swapped before compression, they already are in place.
+    if 'compressed rgb' in stored:
+        return np.asarray(pixels, np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

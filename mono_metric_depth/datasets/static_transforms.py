@@ -1,0 +1,77 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Static transforms (tf2): how a camera is mounted on its vehicle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
+
+TF_STATIC = '/tf_static'
+#: REP-105 and REP-120: the footprint lies on the ground.
+_VEHICLE_FRAMES = ('base_footprint', 'base_link')
+
+
+class StaticTransforms:
+    """The tree that messages of /tf_static describe."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, Any]] = {}
+
+    def add(self, message: Any) -> None:
+        """Take in a tf2_msgs/TFMessage; later ones win."""
+        for stamped in message.transforms:
+            parent, child = (
+                name.lstrip('/') for name in (stamped.header.frame_id, stamped.child_frame_id)
+            )
+            self._parents[child] = parent, stamped.transform
+
+    def mount(self, frame: str) -> Mount | None:
+        """The mount of a camera.
+
+        Args:
+            frame: Its optical frame.
+
+        Returns:
+            Its mount on ``base_footprint``, or else ``base_link``; None if the tree has no way
+            there.
+
+        Raises:
+            CameraError: If a rotation is none, or the camera does not look ahead.
+        """
+        found: dict[str, NDArray[np.float64]] = {}
+        place, matrix = frame.lstrip('/'), np.eye(4)
+        # A tree is no deeper than it has frames; a loop ends there, too.
+        for _ in range(len(self._parents)):
+            if place not in self._parents:
+                break
+            place, transform = self._parents[place]
+            matrix = _matrix(transform) @ matrix
+            found.setdefault(place, matrix)
+        for vehicle in _VEHICLE_FRAMES:
+            if vehicle in found:
+                return mount_from_transform(found[vehicle])
+        return None
+
+
+def _matrix(transform: Any) -> NDArray[np.float64]:
+    """(4, 4) of a geometry_msgs/Transform."""
+    q, t = transform.rotation, transform.translation
+    vector = np.array([q.x, q.y, q.z, q.w])
+    length = float(np.linalg.norm(vector))
+    if not abs(length - 1) < 1e-3:
+        msg = f'a rotation in /tf_static is no unit quaternion: {vector.tolist()}'
+        raise CameraError(msg)
+    x, y, z, w = vector / length
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = t.x, t.y, t.z
+    return matrix

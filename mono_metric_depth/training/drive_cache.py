@@ -1,0 +1,173 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Aligned drives: made once, in parallel, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets import drive_path, open_sequence, sequence_names
+from mono_metric_depth.training import frame_motion
+from mono_metric_depth.training.aligned_drive import (
+    AlignedDrive,
+    align_drive,
+    piece_name,
+    unknown_depth,
+)
+
+#: Part of the cache's key: raise it when frames come out differently.
+_CACHE_VERSION = 3
+
+
+def align_drives(
+    specifications: tuple[str, ...],
+    canonical: Camera,
+    *,
+    levelled: bool,
+    with_depth: bool,
+    cache: Path,
+    moving: bool = False,
+    processes: int | None = None,
+) -> list[AlignedDrive]:
+    """Open and align drives, in parallel, each cached in a file of its own.
+
+    Args:
+        specifications: See :func:`~mono_metric_depth.datasets.sequence_names`.
+        canonical: The canonical camera.
+        levelled: Whether to take the attitude out.
+        with_depth: Whether to read ground truth.
+        cache: Folder of the cache.
+        moving: See :func:`align_drive`; worlds move, and are taken as they are.
+        processes: How many to run; one for each core if left out.
+
+    Returns:
+        The drives, or their pieces, in order.
+
+    Raises:
+        DatasetError: If a drive cannot be read.
+        MotionError: If ``moving`` and a drive has no motion.
+        OSError: If the cache cannot be written.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    names = [name for specification in specifications for name in sequence_names(specification)]
+    jobs = [_job(cache, name, canonical, levelled, with_depth, moving) for name in names]
+    missing = [job for job in jobs if not (job.lasting and job.file.is_file())]
+    if missing:
+        workers = min(processes or os.cpu_count() or 1, len(missing))
+        bar = partial(tqdm, total=len(missing), desc='drives', unit='drive')
+        if workers == 1:
+            for _ in bar(map(_align, missing)):
+                pass
+        else:
+            with ProcessPoolExecutor(workers, get_context('spawn'), _one_thread) as pool:
+                for _ in bar(pool.map(_align, missing)):
+                    pass
+    return [drive for job in jobs for drive in _load(job)]
+
+
+def _one_thread() -> None:
+    """In a worker: as many workers as cores leave one thread to each; Ctrl-C is the parent's."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+class _Job(NamedTuple):
+    name: str
+    canonical: Camera
+    levelled: bool
+    with_depth: bool
+    moving: bool
+    file: Path
+    lasting: bool
+
+
+def _job(
+    cache: Path, name: str, canonical: Camera, levelled: bool, with_depth: bool, moving: bool
+) -> _Job:
+    key: tuple[object, ...] = (_CACHE_VERSION, name, canonical, levelled)
+    lasting = True
+    if name.startswith('world:'):
+        moving = False  # all of its frames are good
+    else:
+        version = _file_version(drive_path(name)[0])
+        lasting = version is not None
+        motion = (
+            [value for entry, value in vars(frame_motion).items() if entry.isupper()]
+            if moving
+            else None
+        )
+        key = (*key, with_depth, motion, version)
+    file = cache / f'{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz'
+    return _Job(name, canonical, levelled, with_depth, moving, file, lasting)
+
+
+def _file_version(path: Path) -> list[tuple[str, int, int]] | None:
+    """Names, sizes and times of change of a drive's files; None where other files belong to it."""
+    if path.suffix == '.json':
+        return None
+    files = sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]
+    return [
+        (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in files
+        if file.exists()
+    ]
+
+
+def _load(job: _Job) -> list[AlignedDrive]:
+    with np.load(job.file, allow_pickle=False) as data:
+        count = sum(name.startswith('images') for name in data.files)
+        pieces = []
+        for number in range(count):
+            images = data[_entry('images', number)]
+            depth = unknown_depth(images.shape[:3])
+            if job.with_depth and _entry('depth', number) in data.files:
+                depth = data[_entry('depth', number)]
+            name = piece_name(job.name, number, count)
+            height = float(data['camera_height'])
+            pieces.append(AlignedDrive(name, images, depth, data['seen'], height))
+        return pieces
+
+
+def _entry(kind: str, number: int) -> str:
+    return f'{kind}{number}' if number else kind
+
+
+def _align(job: _Job) -> None:
+    """Align one drive, in a process of its own, into its file; a world always with its depth."""
+    world = job.name.startswith('world:')
+    pieces = align_drive(
+        open_sequence(job.name),
+        job.canonical,
+        levelled=job.levelled,
+        with_depth=job.with_depth or world,
+        moving=job.moving,
+    )
+    arrays: dict[str, NDArray[Any]] = {
+        'seen': pieces[0].seen,
+        'camera_height': np.array(pieces[0].camera_height),
+    }
+    for number, piece in enumerate(pieces):
+        arrays[_entry('images', number)] = piece.images
+        if any(piece.depth.strides):  # not unknown_depth's
+            arrays[_entry('depth', number)] = piece.depth
+    part = job.file.with_suffix(f'.{os.getpid()}.part')
+    try:
+        with part.open('wb') as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        part.replace(job.file)
+    finally:
+        part.unlink(missing_ok=True)
