@@ -211,7 +211,7 @@ def drives(name: str, depth: float, count: int = 2) -> list[AlignedDrive]:
             rng.integers(0, 255, (*size, 3), dtype=np.uint8),
             np.full(size, depth, np.float16),
             np.ones(size[1:], bool),
-            1.5,
+            None,
         )
         for number in range(count)
     ]
@@ -280,7 +280,9 @@ def test_a_drive_is_aligned_with_its_depth(drive: Drive) -> None:
     assert np.isfinite(aligned.depth[:, -1]).all()
     # A flat road at a level camera: depth of the lowest row is height * fy / (v - cy).
     (level,) = align_drive(drive, canonical, levelled=True, with_depth=True)
-    expected = level.camera_height * 60 / (31 - 13)
+    assert level.mount is not None
+    assert level.mount.height is not None
+    expected = level.mount.height * 60 / (31 - 13)
     assert np.median(level.depth[:, -1]) == pytest.approx(expected, rel=0.08)
 
 
@@ -342,6 +344,9 @@ def test_a_trained_network_becomes_one_file_with_its_scale(
     assert card.scale.images == 2
     assert card.camera_height is not None
     assert 1.2 < card.camera_height < 1.8
+    assert card.mounts is not None
+    assert card.mounts.height == (card.camera_height, card.camera_height)
+    assert abs(card.mounts.pitch[0]) < 5
     assert card.provenance['target_test']['abs_rel'] > 0
     assert [file.name for file in tmp_path.glob('*.part')] == []
     # Through the estimator the same depth comes out as from torch, times the scale.

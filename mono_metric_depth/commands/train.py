@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -103,14 +102,15 @@ def export(trainer: Any, output: Path, **more: Any) -> None:
         more: Further entries of the card's provenance.
     """
     from mono_metric_depth.model_card import ModelCard, describe_card
+    from mono_metric_depth.mount_statistics import mount_statistics
     from mono_metric_depth.training.export import export_onnx
     from mono_metric_depth.training.held_out import NORMALISATION
 
     recipe = trainer.recipe
     scale = trainer.fit_scale()
     target = trainer.target_errors(scale.value)
-    heights = [drive.camera_height for drive in trainer.drives('source', with_depth=True)]
-    heights = [height for height in heights if math.isfinite(height)]
+    mounts = [drive.mount for drive in trainer.drives('source', with_depth=True)]
+    heights = [m.height for m in mounts if m is not None and m.height is not None]
     card = ModelCard(
         name=recipe.name,
         scale=scale,
@@ -119,6 +119,7 @@ def export(trainer: Any, output: Path, **more: Any) -> None:
         levelled=recipe.levelled,
         normalisation=NORMALISATION,
         camera_height=sum(heights) / len(heights) if heights else None,
+        mounts=mount_statistics(mounts),
         provenance={
             'trained': datetime.date.today().isoformat(),
             'source': list(recipe.source),

@@ -34,14 +34,14 @@ class AlignedDrive:
         depth: (n, height, width) float16 z-depth (m), NaN unknown, +Inf sky; all NaN without
             ground truth.
         seen: (height, width) bool.
-        camera_height: Mean height (m) above the road; NaN if it is not known.
+        mount: Mean attitude and height against the road; None if it is not known.
     """
 
     name: str
     images: NDArray[np.uint8]
     depth: NDArray[np.float16]
     seen: NDArray[np.bool_]
-    camera_height: float
+    mount: Mount | None
 
 
 class MotionError(ValueError):
@@ -77,13 +77,8 @@ def align_drive(
         DatasetError: If the drive cannot be read, or its camera changes.
         MotionError: If ``moving`` and nothing remains.
     """
-    known = [mount for mount in sequence.mounts if mount is not None]
-    rotation = None
-    if levelled and known:
-        mean = Mount(*(float(np.mean([getattr(m, n) for m in known])) for n in ('pitch', 'roll')))
-        rotation = mean.rotation()
-    heights = [mount.height for mount in known if mount.height is not None]
-    height = float(np.mean(heights)) if heights else float('nan')
+    mount = _mean_mount(sequence)
+    rotation = mount.rotation() if levelled and mount is not None else None
     alignment: Alignment | None = None
     pieces: _Pieces | None = None
     chooser: FrameChooser | None = None
@@ -117,10 +112,19 @@ def align_drive(
             pieces.images[start:end],
             pieces.depth[start:end],
             alignment.seen,
-            height,
+            mount,
         )
         for number, (start, end) in enumerate(bounds)
     ]
+
+
+def _mean_mount(sequence: FrameSequence) -> Mount | None:
+    known = [mount for mount in sequence.mounts if mount is not None]
+    if not known:
+        return None
+    pitch, roll = (float(np.mean([getattr(m, name) for m in known])) for name in ('pitch', 'roll'))
+    heights = [mount.height for mount in known if mount.height is not None]
+    return Mount(pitch, roll, height=float(np.mean(heights)) if heights else None)
 
 
 def _watched(sequence: FrameSequence) -> Iterator[Frame]:

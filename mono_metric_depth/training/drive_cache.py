@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mono_metric_depth.camera import Camera
+from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import drive_path, open_sequence, sequence_names
 from mono_metric_depth.training import frame_motion
 from mono_metric_depth.training.aligned_drive import (
@@ -28,7 +29,7 @@ from mono_metric_depth.training.aligned_drive import (
 )
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 
 
 def align_drives(
@@ -129,6 +130,10 @@ def _file_version(path: Path) -> list[tuple[str, int, int]] | None:
 
 def _load(job: _Job) -> list[AlignedDrive]:
     with np.load(job.file, allow_pickle=False) as data:
+        pitch, roll, height = (float(value) for value in data['mount'])
+        mount = None
+        if math.isfinite(pitch):
+            mount = Mount(pitch, roll, height=height if math.isfinite(height) else None)
         count = sum(name.startswith('images') for name in data.files)
         pieces = []
         for number in range(count):
@@ -137,8 +142,7 @@ def _load(job: _Job) -> list[AlignedDrive]:
             if job.with_depth and _entry('depth', number) in data.files:
                 depth = data[_entry('depth', number)]
             name = piece_name(job.name, number, count)
-            height = float(data['camera_height'])
-            pieces.append(AlignedDrive(name, images, depth, data['seen'], height))
+            pieces.append(AlignedDrive(name, images, depth, data['seen'], mount))
         return pieces
 
 
@@ -156,9 +160,12 @@ def _align(job: _Job) -> None:
         with_depth=job.with_depth or world,
         moving=job.moving,
     )
+    mount = pieces[0].mount
+    known = (math.nan,) * 3 if mount is None else (mount.pitch, mount.roll, mount.height)
     arrays: dict[str, NDArray[Any]] = {
         'seen': pieces[0].seen,
-        'camera_height': np.array(pieces[0].camera_height),
+        # None becomes NaN.
+        'mount': np.array(known, float),
     }
     for number, piece in enumerate(pieces):
         arrays[_entry('images', number)] = piece.images
