@@ -5,7 +5,8 @@
     python benchmark/networks.py
 
 Parameters are those of the exported network (one head). Multiply-accumulates (MACs) are those of
-its convolutions. Latency is ONNX Runtime's, medians of runs taken turn by turn.
+its convolutions. Latency is ONNX Runtime's on one thread, medians of runs taken turn by turn, by
+the processor's clock: what other programs take in between does not count.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from mono_metric_depth.training.networks import NETWORKS, build_depth_network
 TABLE = Path(__file__).parents[1] / 'docs' / 'networks.md'
 #: The canonical camera's size, and the one that most papers report.
 SIZES = ((256, 96), (640, 192))
-THREADS = 1
-ROUNDS = 60
+ROUNDS = 30
 
 
 def main() -> None:
@@ -64,11 +64,10 @@ def main() -> None:
         lines.append(f'| {" | ".join(row)} |')
     lines += [
         '',
-        f'Latency: median of {ROUNDS} runs on {THREADS} thread of one {model} '
-        f'({platform.machine()}, other work on the machine), batch 1, 32 bits, ONNX Runtime '
-        f'{ort.__version__}, exported by torch {torch.__version__.split("+")[0]}; beside it, as '
-        'multiple of the default network. Parameters without the heads that only training has; '
-        'MACs of all convolutions.',
+        f'Latency: processor time of one thread of an {model} ({platform.machine()}), median of '
+        f'{ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by torch '
+        f'{torch.__version__.split("+")[0]}; beside it, as a multiple of the default network. '
+        'Parameters without the heads that only training has; MACs of all convolutions.',
         '',
         "`resnet18` is Monodepth2's network, published with 14.84 M parameters: 0.51 M of them "
         "are ImageNet's classifier, which depth does not use and which is left out.",
@@ -107,7 +106,7 @@ def latency(size: tuple[int, int]) -> dict[str, float]:
     scale = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.02, 'nothing')
     image = np.random.default_rng(0).standard_normal((1, 3, height, width), np.float32)
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
     sessions = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
@@ -120,10 +119,10 @@ def latency(size: tuple[int, int]) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in NETWORKS}
     for number in range(ROUNDS + 3):
         for name, session in sessions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             session.run(None, {'image': image})
             if number >= 3:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
