@@ -42,9 +42,10 @@ def test_ctrl_c_leaves_one_line_and_nothing_else(kind: str, tmp_path: Path) -> N
         (['--domain', 'moon', '--bag', 'b'], "no domain 'moon'"),
         (['--frames', '0', '--bag', 'b'], 'frames >= 1'),
         (['--device', 'banana', '--bag', 'b'], "cannot use the device 'banana'"),
-        (['--bag', 'b', '--folder', 'f'], 'one of --bag and --folder'),
+        (['--bag', 'b', '--folder', 'f'], 'one of --bag, --folder and --gallery'),
         (['--bag', '.'], 'exists already'),
         (['--frames', '1', '--bag', 'file/b'], 'file'),
+        (['--gallery', 'file/g.png'], 'file/g.png'),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

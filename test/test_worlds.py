@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -14,7 +15,8 @@ import torch
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.frame import Frame
-from mono_metric_depth.worlds import DOMAINS, Drive, WorldError
+from mono_metric_depth.worlds import DOMAINS, Drive, WorldError, vehicles
+from mono_metric_depth.worlds import drive as drive_module
 from mono_metric_depth.worlds.raycast import FAR, cast
 from mono_metric_depth.worlds.solids import Material, Shape, solid
 
@@ -123,7 +125,8 @@ def test_depth_and_pose_carry_one_frame_into_the_next(domain: str) -> None:
         goal = target.image.astype(np.float32)
         warped = np.abs(image - goal)[unoccluded].mean()
         identity = np.abs(source.image.astype(np.float32) - goal)[unoccluded].mean()
-        assert warped < identity / 3
+        # What remains is noise, leaves and, on wet roads, what the road mirrors.
+        assert warped < identity / 2
 
 
 @pytest.mark.parametrize('domain', DOMAINS)
@@ -140,10 +143,10 @@ def test_a_pose_is_its_mount_on_the_heading_of_the_road(domain: str) -> None:
     assert len({frame.mount for frame in frames}) == len(frames)
     for (before, after), road in zip(itertools.pairwise(frames), attitudes, strict=False):
         step = after.pose[:3, 3] - before.pose[:3, 3]
-        assert 0.3 < np.linalg.norm(step) < 1.2
+        assert 0.3 < np.linalg.norm(step) < 1.3
         assert after.stamp > before.stamp
         ahead, left = road[:, 0] @ step, road[:, 1] @ step
-        assert abs(left) < 0.08 * ahead
+        assert abs(left) < 0.12 * ahead
 
 
 @pytest.mark.parametrize(
@@ -175,18 +178,25 @@ def test_supersampling_leaves_depth_alone_and_smooths_the_image() -> None:
     assert smooth < rough
 
 
-def test_the_two_domains_differ_in_camera_layout_and_look() -> None:
+def test_the_domains_differ_in_camera_layout_and_look() -> None:
     town, suburb = DOMAINS['town'], DOMAINS['suburb']
     assert town.camera.horizontal_fov > suburb.camera.horizontal_fov + 0.5
     assert town.camera.distortion
     assert not suburb.camera.distortion
-    assert np.mean(town.height) == np.mean(suburb.height)
+    for domain in DOMAINS.values():
+        assert np.mean(domain.height) == pytest.approx(1.5)
+        assert 1.2 <= domain.height[0] < domain.height[1] <= 1.8
+    country = DOMAINS['country']
+    assert suburb.camera.horizontal_fov + 0.2 < country.camera.horizontal_fov
+    assert country.camera.horizontal_fov + 0.2 < town.camera.horizontal_fov
+    assert np.mean(country.speed) > 1.2 * np.mean(suburb.speed)
     assert town.lane_width[0] + town.parking[0] > suburb.lane_width[1] + suburb.parking[1]
     green = {}
     for name in DOMAINS:
         images = np.stack([_drive(name, seed, 1)[0].image for seed in range(4)]).astype(float)
         green[name] = (images[..., 1] - images[..., [0, 2]].mean(-1)).mean()
-    assert green['suburb'] > green['town'] + 3
+    # Fog and rain take part of the colour.
+    assert green['suburb'] > green['town'] + 1.5
 
 
 @pytest.mark.parametrize('domain', DOMAINS)
@@ -195,12 +205,114 @@ def test_frames_are_well_exposed_and_mostly_closed(domain: str) -> None:
         frame = _drive(domain, seed, 1)[0]
         assert frame.image.dtype == np.uint8
         assert frame.depth.dtype == np.float32
-        assert 50 < frame.image.mean() < 200
-        assert frame.image.std() > 20
+        # From dusk to bright fog, and low contrast in rain.
+        assert 45 < frame.image.mean() < 215
+        assert frame.image.std() > 15
         assert not np.isnan(frame.depth).any()
         assert frame.depth.min() > 0.3
-        assert 0.6 < np.isfinite(frame.depth).mean() < 1.0
+        assert 0.5 < np.isfinite(frame.depth).mean() < 1.0
         assert np.isfinite(frame.depth[frame.depth.shape[0] // 2]).mean() > 0.9
+
+
+@pytest.mark.parametrize('domain', DOMAINS)
+def test_nothing_above_the_ground_comes_close_to_the_camera(domain: str) -> None:
+    for seed in range(4):
+        camera = DOMAINS[domain].camera.resized(80, 40)
+        drive = Drive(domain, seed, 60, camera=camera)
+        for index in (10, 50):
+            frame = drive[index]
+            points = _points(frame)
+            away = np.linalg.norm(points - frame.pose[:3, 3], axis=-1)
+            assert away[points[..., 2] > 0.05].min() > 2.5, (seed, index)
+
+
+@pytest.fixture(scope='module')
+def many(monkeypatch_module: pytest.MonkeyPatch) -> dict[str, list[Drive]]:
+    """Drives of each domain, laid out but not made ready to be rendered."""
+    for part in ('World', '_sensor'):
+        monkeypatch_module.setattr(drive_module, part, lambda *_: None)
+    return {name: [Drive(name, seed, 60) for seed in range(30)] for name in DOMAINS}
+
+
+@pytest.fixture(scope='module')
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+def _courses(drive: Drive) -> tuple[np.ndarray, np.ndarray]:
+    """(movers, t, 4) x, offset and half extents; (t, 2) x and offset of the camera (m)."""
+    seconds = np.array([pose.seconds for pose in drive._poses])
+    eyes = np.array([pose.matrix[:3, 3] for pose in drive._poses])
+    heading = drive.road.heading(eyes[:, 0])
+    offset = (eyes[:, 1] - drive.road.centre(eyes[:, 0])) * np.cos(heading)
+    camera = np.stack([eyes[:, 0] + offset * np.sin(heading), offset], axis=1)
+    courses = [mover.course(seconds) for mover in drive.scene.movers]
+    return np.array(courses).reshape(-1, len(seconds), 4), camera
+
+
+@pytest.mark.parametrize('domain', DOMAINS)
+def test_traffic_keeps_clear_of_the_camera(domain: str, many: dict[str, list[Drive]]) -> None:
+    for drive in many[domain]:
+        courses, camera = _courses(drive)
+        gap = np.abs(courses[..., :2] - camera) - courses[..., 2:]
+        assert not (gap.max(-1) < 0.8).any(), drive.name
+        ahead = (courses[..., 0] > camera[:, 0]) & (gap[..., 1] < 0)
+        assert not (ahead & (gap[..., 0] < 3.0)).any(), drive.name
+        for obstacle in drive.scene.obstacles:
+            beside = np.abs(camera[:, 0] - obstacle.x) < obstacle.half[0] + 2
+            room = np.abs(camera[:, 1] - obstacle.offset) - obstacle.half[1]
+            assert (room[beside] > 1.0).all(), drive.name
+
+
+@pytest.mark.parametrize('domain', DOMAINS)
+def test_many_drives_have_a_vehicle_close_ahead(domain: str, many: dict[str, list[Drive]]) -> None:
+    close, standing = 0, 0
+    for drive in many[domain]:
+        courses, camera = _courses(drive)
+        gap = courses[..., 0] - courses[..., 2] - camera[:, 0]
+        mine = (np.abs(courses[..., 1] - camera[:, 1]) < 1.2) & (courses[..., 2] > 1.5)
+        close += bool((mine & (gap > 3) & (gap < 20)).any())
+        standing += bool(drive.scene.obstacles)
+    share = len(many[domain])
+    assert close > 0.25 * share
+    assert 0.05 * share < standing < 0.45 * share
+
+
+@pytest.mark.parametrize('domain', DOMAINS)
+def test_light_and_lens_differ_between_drives(domain: str, many: dict[str, list[Drive]]) -> None:
+    assert len({drive.weather.kind for drive in many[domain]}) >= 5
+    heights = [drive.weather.elevation for drive in many[domain]]
+    assert min(heights) < 0.25
+    assert max(heights) > 0.9
+    nominal = DOMAINS[domain].camera
+    zoom = np.array([drive.camera.fx / nominal.fx for drive in many[domain]])
+    assert zoom.min() > 0.92 - 1e-9
+    assert zoom.max() < 1.08 + 1e-9
+    assert np.ptp(zoom) > 0.1
+    for drive in many[domain]:
+        assert drive.camera.fy / nominal.fy == pytest.approx(drive.camera.fx / nominal.fx)
+        assert drive.camera.distortion == nominal.distortion
+    means = np.mean([drive._poses[0].mount.height for drive in many[domain]])
+    assert means == pytest.approx(1.5, abs=0.1)
+
+
+def test_the_depth_of_a_bus_ahead_is_that_of_its_tail() -> None:
+    rows = vehicles.bus(np.random.default_rng(1))
+    half, lean = rows[0, 3], rows[0, 8]
+    rows[:, 0] += 12.0
+    zero = torch.zeros(1, 1)
+    nearest = cast(
+        torch.from_numpy(rows.astype(np.float32)),
+        torch.stack([torch.zeros(len(rows), dtype=torch.int64), torch.arange(len(rows))]),
+        (zero, zero, zero + float(rows[0, 2])),
+        (zero + 1, zero, zero),
+        torch.full((1, 1), FAR),
+        torch.zeros(len(rows)),
+    )
+    # Halfway up, the back leans in by half of its share of the half length.
+    assert nearest.distance.item() == pytest.approx(12.0 - half * (1 - 0.5 * lean), rel=1e-5)
+    assert nearest.solid.item() == 1
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -1,6 +1,9 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""``drive``: render a drive through a procedural world, as a ROS 2 bag or a folder."""
+"""``drive``: render a drive through a procedural world, as a ROS 2 bag or a folder.
+
+``--gallery`` draws examples of all worlds instead.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,21 @@ def _render(arguments: list[str] | None) -> None:
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
     parser.add_argument('--bag', type=Path, help='write an MCAP bag to this new folder')
     parser.add_argument('--folder', type=Path, help='write a training sequence to this new folder')
+    parser.add_argument('--gallery', type=Path, help='draw examples of all worlds to this PNG')
     options = parser.parse_args(arguments)
-    if (options.bag is None) == (options.folder is None):
-        fail('give one of --bag and --folder: where to write')
+    if sum(where is not None for where in (options.bag, options.folder, options.gallery)) != 1:
+        fail('give one of --bag, --folder and --gallery: where to write')
     try:
         from mono_metric_depth.worlds import DOMAINS, Drive
     except ImportError as err:
         fail(f"worlds need {err.name}: pip install 'mono_metric_depth[train]'")
     require_device(options.device)
+    if options.gallery is not None:
+        from mono_metric_depth.worlds.gallery import draw_gallery
+
+        draw_gallery(options.gallery, options.device)
+        print(f'drew {options.gallery}')
+        return
     target = options.bag or options.folder
     if target.exists():
         fail(f'{target} exists already; choose another folder or remove it')

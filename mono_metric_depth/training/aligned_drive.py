@@ -24,7 +24,7 @@ from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def curtains_of(
 
 def sky(ray: Tensor, pixel: float, light: Light, noise: NoiseTile) -> Tensor:
     """(n, 3) linear colour of the sky along rays (n, 3), with clouds on a plane high above."""
-    x, y, z = (ray / ray.norm(dim=1, keepdim=True)).unbind(1)
+    unit = ray / ray.norm(dim=1, keepdim=True)
+    x, y, z = unit.unbind(1)
     z = z.clamp(min=0.02)
     colour = torch.lerp(light.horizon, light.zenith, (1 - (1 - z) ** 4).unsqueeze(1))
     reach = 1 / (z + 0.12)
@@ -106,4 +107,5 @@ def sky(ray: Tensor, pixel: float, light: Light, noise: NoiseTile) -> Tensor:
     cover = torch.sigmoid(2.2 * cover) * (z * 12).clamp(0, 1)
     bright = (0.72 + 0.10 * texture[:, FRACTAL]).unsqueeze(1).clamp_(0.3, 1)
     white = light.horizon.mean() * 1.25 * bright.expand(-1, 3)
-    return torch.lerp(colour, white, 0.85 * cover.unsqueeze(1))
+    colour = torch.lerp(colour, white, 0.85 * cover.unsqueeze(1))
+    return colour + light.towards(unit) * light.glow

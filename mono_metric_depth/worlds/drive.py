@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,11 +18,15 @@ from mono_metric_depth.camera import OPTICAL_FROM_BODY, Camera, Mount
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.worlds.domain import DOMAINS, Domain
 from mono_metric_depth.worlds.render import Sensor, World
-from mono_metric_depth.worlds.road import Road, road_of
+from mono_metric_depth.worlds.road import Road, Track, Trip, road_of
 from mono_metric_depth.worlds.scene import scene_of
+from mono_metric_depth.worlds.traffic import Obstacle, obstacles_of
+from mono_metric_depth.worlds.weather import weather_of
 
 #: How far ahead of the camera the world is filled (m).
 _VIEW = 170.0
+#: Nothing but the road comes nearer to the camera, where it sees it, than about this (m).
+_CLEAR = 2.5
 
 #: Drives with the same camera share its rays.
 _sensor = lru_cache(maxsize=8)(Sensor)
@@ -54,10 +58,14 @@ class Drive:
         domain: The domain or its name.
         seed: Which of its worlds; any integer that is not negative.
         frames: Number of frames.
-        camera: Instead of the domain's own.
+        camera: Instead of the drive's own, which is the domain's with a focal length of its own.
         device: Where to render.
         supersample: Side of the grid of samples averaged in each pixel. Depth is always that of
             the pixel's centre.
+
+    Attributes:
+        camera: Of its frames.
+        road, scene, weather: What they show.
 
     Raises:
         WorldError: If there is no such domain, or a number is out of range.
@@ -83,19 +91,33 @@ class Drive:
             )
             raise WorldError(msg)
         self.domain = DOMAINS[domain] if isinstance(domain, str) else domain
-        self.camera = camera or self.domain.camera
         self.name = f'{self.domain.name}-{seed:04d}'
         rng = np.random.default_rng([seed, zlib.crc32(self.domain.name.encode())])
-        speed = rng.uniform(*self.domain.speed)
+        zoom = rng.uniform(*self.domain.focal)
+        own = replace(
+            self.domain.camera, fx=zoom * self.domain.camera.fx, fy=zoom * self.domain.camera.fy
+        )
+        self.camera = camera or own
+        speed, phase = rng.uniform(*self.domain.speed), rng.uniform(0, 6)
+
+        def travelled(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+            # The speed swells and ebbs by a tenth.
+            swell = 0.1 / 0.8 * (np.sin(0.8 * seconds + phase) - math.sin(phase))
+            return np.asarray(speed * (seconds + swell))
+
         seconds = np.arange(frames) / self.domain.rate
-        # The speed swells and ebbs by a tenth.
-        swell = 0.1 * speed * np.sin(0.8 * seconds + rng.uniform(0, 6)) / 0.8
-        travelled = speed * seconds + swell - swell[0]
-        length = float(travelled[-1])
-        road = road_of(self.domain, rng, length + _VIEW)
-        self._poses = _poses(self.domain, road, travelled, seconds, rng)
-        scene = scene_of(self.domain, road, rng, 1.1 * speed)
-        self._world = World(self.domain, road, scene, rng, length, torch.device(device))
+        length = float(travelled(seconds)[-1])
+        self.road = road_of(self.domain, rng, length + _VIEW)
+        obstacles = obstacles_of(self.domain, self.road, rng, length)
+        track = _track(self.domain, self.road, obstacles, rng)
+        self._poses = _poses(self.domain, self.road, track, travelled(seconds), seconds, rng)
+        clock = np.arange(0.0, seconds[-1] + 0.3, 0.1)
+        trip = Trip(track, clock, travelled(clock), 1.1 * speed)
+        self.scene = scene_of(self.domain, self.road, trip, obstacles, rng)
+        self.weather = weather_of(self.domain, rng)
+        self._world = World(
+            self.domain, self.road, self.scene, self.weather, rng, length, torch.device(device)
+        )
         self._sensor = _sensor(self.camera, supersample, torch.device(device))
         self._noise_seed = int(rng.integers(2**31))
 
@@ -124,14 +146,34 @@ class Drive:
         )
 
 
+def _track(
+    domain: Domain, road: Road, obstacles: tuple[Obstacle, ...], rng: np.random.Generator
+) -> Track:
+    """The camera's line in the right lane: it weaves a little and passes by what stands there."""
+    # Things beside the camera come into view where the image's edge meets them.
+    edge = domain.camera.horizontal_fov / 2 / domain.focal[0] + 0.03
+    corridor = _CLEAR * math.sin(edge)
+    swerves = [
+        (o.x - o.half[0] - 5.0, o.x + o.half[0], o.offset + o.half[1] + corridor + 0.1)
+        for o in obstacles
+    ]
+    return Track(
+        base=-road.lane / 2 + rng.uniform(-0.05, 0.25),
+        weave=(rng.uniform(0.03, 0.15), 2 * math.pi / rng.uniform(40, 90), rng.uniform(0, 6)),
+        swerves=np.array(swerves).reshape(-1, 3),
+        corridor=corridor,
+    )
+
+
 def _poses(
     domain: Domain,
     road: Road,
+    track: Track,
     travelled: np.ndarray,
     seconds: np.ndarray,
     rng: np.random.Generator,
 ) -> list[Pose]:
-    """Poses along the right lane with a slight weave; mounts shake smoothly."""
+    """Poses along a track; mounts shake smoothly."""
 
     def shaking(amplitude: float) -> np.ndarray:
         waves = [
@@ -143,13 +185,8 @@ def _poses(
     height = rng.uniform(*domain.height) + shaking(0.012)
     pitch = rng.uniform(-domain.pitch, domain.pitch) + shaking(domain.jitter)
     roll = rng.uniform(-domain.roll, domain.roll) + shaking(domain.jitter * 0.7)
-    weave, wave, phase = (
-        rng.uniform(0.05, 0.35),
-        2 * math.pi / rng.uniform(40, 90),
-        rng.uniform(0, 6),
-    )
-    offset = -road.lane / 2 + rng.uniform(-0.2, 0.2) + weave * np.sin(wave * travelled + phase)
-    drift = np.arctan(weave * wave * np.cos(wave * travelled + phase))
+    offset = track.lateral(travelled)
+    drift = np.arctan((track.lateral(travelled + 0.1) - track.lateral(travelled - 0.1)) / 0.2)
     yaw = drift + rng.uniform(-0.02, 0.02) + shaking(domain.jitter * 0.7)
     poses = []
     for number in range(len(seconds)):

@@ -37,6 +37,7 @@ class Ground:
         dash, gap: Length of the centre line's dashes and of the gaps between (m).
         edge_lines: Strength of lines beside the kerb, 0..1.
         wear: Strength of cracks, patches and tyre marks.
+        fields: Whether fields lie beside the road.
     """
 
     road: Road
@@ -48,6 +49,7 @@ class Ground:
     gap: float
     edge_lines: float
     wear: float
+    fields: bool
 
     def beside(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) offset in y from the centre line, and distance to the left of it (m)."""
@@ -79,6 +81,8 @@ class Ground:
         kerb = road.half_width
         grass = self._grass(fine, coarse)
         colour = self._plots(grass, fine, coarse)
+        if self.fields:
+            colour = self._crops(colour, x, offset, footprint)
         walk = above(road.plot - away, footprint)
         colour = mixed(colour, self._footway(x, offset, footprint, fine, coarse), walk)
         if road.verge > 0.1:
@@ -144,6 +148,15 @@ class Ground:
         tone = 1 + 0.08 * fine[:, GRAIN] + 0.10 * coarse[:, FRACTAL] + 0.08 * coarse[:, GRAIN]
         return torch.lerp(grass, self.soil * tone.unsqueeze(1), 0.5)
 
+    def _crops(self, colour: Tensor, x: Tensor, offset: Tensor, footprint: Tensor) -> Tensor:
+        """Fields some 60 m wide: meadow, corn in rows along the road, ploughed earth."""
+        field = hashed((x / 60).floor(), (offset / 45).floor(), 31)
+        rows = 1 - 0.35 * band((offset / 0.8) % 1 - 0.5, 0.25, footprint / 0.8)
+        corn = colour.new_tensor([1.25, 1.1, 0.8]) * rows.unsqueeze(1)
+        colour = torch.where((field > 0.45).unsqueeze(1), colour * corn, colour)
+        earth = self.soil.new_tensor([0.42, 0.34, 0.26]) * rows.unsqueeze(1)
+        return mixed(colour, earth, 0.7 * (field > 0.8))
+
     def _footway(
         self, x: Tensor, offset: Tensor, footprint: Tensor, fine: Tensor, coarse: Tensor
     ) -> Tensor:
@@ -186,4 +199,5 @@ def ground_of(
         gap=rng.uniform(2.5, 6.0),
         edge_lines=float(rng.choice([0.0, 0.8, 1.0])),
         wear=rng.uniform(0.5, 1.3),
+        fields=domain.fields,
     )

@@ -15,10 +15,13 @@ from mono_metric_depth.worlds.domain import Domain
 from mono_metric_depth.worlds.raycast import FAR, cast, corners, overlaps
 from mono_metric_depth.worlds.road import Road
 from mono_metric_depth.worlds.solids import CENTRE, HALF
+from mono_metric_depth.worlds.weather import Weather
 
 _CELL = 0.3
 _TILE = 8
 _REACH = 24.0
+#: Shadows are no longer than with the sun this high.
+_LOWEST_SUN = math.sin(math.radians(8.0))
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class Light:
         sun: (3,) unit vector towards the sun.
         direct, ambient: (3,) light of the sun and of the sky.
         zenith, horizon: (3,) colours of the sky.
+        glow: (3,) colour that the sky adds around the sun.
         haze: Distance at which haze hides 63 % of the contrast (m).
         cloud: Share of the sky under clouds, 0..1.
-        exposure: Factor from linear colour to the sensor.
-        tint: (3,) white balance.
+        wet: How much of the paved ground is under water, 0..1.
+        brightness: Of the road, about.
+        heading: (3,) the same as sun, on the host.
+        glare: How much the sun blinds who looks into it, 0..1.
     """
 
     sun: Tensor
@@ -40,10 +46,13 @@ class Light:
     ambient: Tensor
     zenith: Tensor
     horizon: Tensor
+    glow: Tensor
     haze: float
     cloud: float
-    exposure: float
-    tint: Tensor
+    wet: float
+    brightness: float
+    heading: tuple[float, float, float]
+    glare: float
 
     def on(self, normal: Tensor) -> Tensor:
         """(n, 3) light on surfaces with these normals (n, 3), before any shadow."""
@@ -51,19 +60,32 @@ class Light:
         open_sky = (0.62 + 0.38 * normal[:, 2:]) * self.ambient
         return lit * self.direct + open_sky
 
+    def towards(self, ray: Tensor) -> Tensor:
+        """(n, 1) how close unit rays (n, 3) pass by the sun: 1 at it, near 0 from 50 degrees."""
+        near = (ray @ self.sun).clamp_(min=0)
+        near = near * near
+        near = near * near
+        return (0.6 * near * near + 0.4 * near).unsqueeze(1)
 
-def light_of(domain: Domain, rng: np.random.Generator, device: torch.device) -> Light:
+
+def light_of(
+    domain: Domain, weather: Weather, rng: np.random.Generator, device: torch.device
+) -> Light:
     """The light of one drive in a domain."""
-    elevation, azimuth = math.radians(rng.uniform(24, 62)), rng.uniform(0, 2 * math.pi)
-    cloud = rng.uniform(0, 1)
-    strength = 1.0 if cloud < 0.65 else rng.uniform(0.1, 0.35)
-    warm = 1 - (elevation - 0.4) * 0.35
+    elevation, azimuth, cloud = weather.elevation, weather.azimuth, weather.cloud
+    warm = min(1.0, max(0.0, 1.15 - elevation / 0.55))
     zenith = (np.array(domain.sky[rng.integers(len(domain.sky))]) / 255) ** 2
     zenith = zenith * (1 - 0.5 * cloud) + 0.5 * cloud * zenith.mean()
-    horizon = 0.45 * zenith + 0.55 * np.array([0.74, 0.77, 0.8])
-    direct = strength * np.array([1.0, 1 - 0.1 * warm, 1 - 0.25 * warm]) * 2.2
-    ambient = (0.4 + 0.6 * (1 - strength)) * (0.7 + 0.3 * zenith / zenith.mean())
+    pale = np.array([0.74 + 0.1 * warm, 0.77 - 0.02 * warm, 0.8 - 0.16 * warm * (1 - cloud)])
+    share = 0.55 + 0.4 * max(0.0, cloud - 0.6)
+    horizon = ((1 - share) * zenith + share * pale) * weather.day
+    zenith = zenith * weather.day
+    direct = weather.sun * np.array([1.0, 0.94 - 0.2 * warm, 0.85 - 0.42 * warm]) * 2.2
+    ambient = (0.4 + 0.6 * (1 - weather.sun)) * (0.7 + 0.3 * zenith / zenith.mean())
+    ambient = ambient * weather.day
     brightness = 0.3 * (ambient.mean() + 0.55 * direct.mean() * math.sin(elevation))
+    clear = (1 - cloud) * (weather.sun if weather.day == 1 else 0.5)
+    glow = clear * (0.25 + warm) * np.array([0.8, 0.62, 0.42])
     sun = (
         math.cos(elevation) * math.cos(azimuth),
         math.cos(elevation) * math.sin(azimuth),
@@ -79,10 +101,13 @@ def light_of(domain: Domain, rng: np.random.Generator, device: torch.device) -> 
         ambient=tensor(ambient),
         zenith=tensor(zenith),
         horizon=tensor(horizon),
-        haze=rng.uniform(*domain.haze),
+        glow=tensor(glow),
+        haze=weather.haze,
         cloud=cloud,
-        exposure=rng.uniform(0.27, 0.42) / brightness,
-        tint=tensor(rng.uniform(0.95, 1.05, 3)),
+        wet=weather.wet,
+        brightness=float(brightness),
+        heading=sun,
+        glare=0.3 * clear * warm if weather.day == 1 else 0.0,
     )
 
 
@@ -106,7 +131,9 @@ class GroundShadow:
         tiles = grid.reshape(2, columns, _TILE, rows, _TILE).permute(0, 1, 3, 2, 4)
         tiles = tiles.reshape(2, columns * rows, _TILE * _TILE)
         skies = [(math.cos(a), math.sin(a), 0.9) for a in (0.6, 2.17, 3.74, 5.31)]
-        seen = [_unblocked(table, tiles, light.sun)]
+        low = light.sun.clone()
+        low[2].clamp_(min=_LOWEST_SUN)
+        seen = [_unblocked(table, tiles, low)]
         seen += [_unblocked(table, tiles, light.sun.new_tensor(sky)) for sky in skies]
         sky = torch.stack(seen[1:]).mean(0)
         maps = torch.stack([seen[0], sky]).reshape(2, columns, rows, _TILE, _TILE)

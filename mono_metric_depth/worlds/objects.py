@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Things beside and on the road, built of solids in frames that stand on the ground."""
+"""Things beside the road, built of solids in frames that stand on the ground."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 from mono_metric_depth.worlds.domain import Palette
 from mono_metric_depth.worlds.solids import Material, Rows, Shape, solid
 
-_TYRE = (0.10, 0.10, 0.11)
-_HUB = (0.55, 0.56, 0.58)
 _AWNINGS: Palette = ((150, 60, 50), (60, 90, 80), (200, 190, 160), (70, 80, 110))
 
 
@@ -20,73 +18,20 @@ def pick(palette: Palette, rng: np.random.Generator, spread: float = 0.06) -> np
     return np.clip(colour + rng.normal(0, spread / 2) + rng.normal(0, spread / 3, 3), 0.02, 0.97)
 
 
-def car(palette: Palette, rng: np.random.Generator) -> Rows:
-    """A car or, once in six, a van; it looks along x and stands about the origin."""
-    paint, seed = pick(palette, rng, 0.03), rng.random()
-    van = rng.random() < 1 / 6
-    length = rng.uniform(2.3, 2.6) if van else rng.uniform(1.9, 2.35)
-    width = rng.uniform(0.92, 1.0) if van else rng.uniform(0.84, 0.93)
-    sill = rng.uniform(0.2, 0.26)
-    belt = rng.uniform(1.05, 1.2) if van else rng.uniform(0.82, 0.98)
-    roof = rng.uniform(1.9, 2.4) if van else rng.uniform(1.4, 1.68)
-    radius = rng.uniform(0.3, 0.35)
-    estate = rng.random() < 0.4
-    body_half = (belt - sill) / 2
-    rows = [
-        solid(
-            (0, 0, sill + body_half),
-            (length, width, body_half),
-            Material.BODY,
-            paint,
-            accent=(radius, length, sill),
-            taper=(0.04, 0.03, 0.05),
-            seed=seed,
-        )
-    ]
-    front = length * (0.66 if van else rng.uniform(0.36, 0.46))
-    back = -length * (0.985 if van or estate else rng.uniform(0.72, 0.86))
-    cabin = (front - back) / 2
-    rows.append(
-        solid(
-            ((front + back) / 2, 0, (belt + roof) / 2),
-            (cabin, width * 0.95, (roof - belt) / 2),
-            Material.CABIN,
-            paint,
-            accent=(0.09, 0.11, 0.13),
-            taper=(0.25 if van else 0.5, 0.04 if van else 0.16 if estate else 0.42, 0.18),
-            seed=seed,
-        )
-    )
-    rows.append(_wheels(length, width, radius))
-    for y in (-1, 1):
-        mirror = (front * 0.82, y * (width + 0.1), belt + 0.06)
-        rows.append(solid(mirror, (0.05, 0.09, 0.06), Material.PLAIN, paint * 0.8))
-    return np.concatenate(rows)
+def tree(
+    height: float, palette: Palette, rng: np.random.Generator, clearance: float = 0.0
+) -> Rows:
+    """A tree: a trunk and a cluster of ragged ellipsoids.
 
-
-def _wheels(length: float, width: float, radius: float) -> Rows:
-    """Four wheels of a car of that half length and half width (m)."""
-    return np.concatenate(
-        [
-            solid(
-                (x * length, y * (width - 0.1), radius),
-                (radius, 0.13, radius),
-                Material.WHEEL,
-                _TYRE,
-                accent=_HUB,
-                shape=Shape.ELLIPSOID,
-            )
-            for x in (-0.62, 0.63)
-            for y in (-1, 1)
-        ]
-    )
-
-
-def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
-    """A tree of that height (m): a trunk and a cluster of ragged ellipsoids."""
+    Args:
+        height: Of the tree (m), before its crown is lifted.
+        palette: Of its leaves.
+        rng: Source of everything else.
+        clearance: Least height of the crown above the ground (m); conifers have none.
+    """
     leaves, bark = pick(palette, rng, 0.08), np.array([0.30, 0.25, 0.20]) * rng.uniform(0.7, 1.3)
     crown = height * rng.uniform(0.28, 0.42)
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 and not clearance:
         return _conifer(height, leaves * np.array([0.8, 0.9, 0.9]), bark, rng)
     trunk = height - 2 * crown * 0.8
     girth = 0.022 * height * rng.uniform(0.7, 1.2)
@@ -117,7 +62,11 @@ def tree(height: float, palette: Palette, rng: np.random.Generator) -> Rows:
                 seed=rng.random(),
             )
         )
-    return np.concatenate(rows)
+    trunk_rows, leaf_rows = rows[0], np.concatenate(rows[1:])
+    lift = max(0.0, clearance - float((leaf_rows[:, 2] - leaf_rows[:, 5]).min()))
+    leaf_rows[:, 2] += lift
+    trunk_rows[:, (2, 5)] += lift / 2
+    return np.concatenate([trunk_rows, leaf_rows])
 
 
 def _conifer(
@@ -251,27 +200,75 @@ def lamp_post(rng: np.random.Generator) -> Rows:
 
 
 def sign(rng: np.random.Generator) -> Rows:
-    """A traffic sign that faces negative x."""
-    height = rng.uniform(1.9, 2.4)
-    colour = pick(((190, 30, 36), (30, 70, 160), (230, 190, 40), (235, 235, 235)), rng, 0.02)
+    """A post with one or two traffic signs that face negative x."""
+    height = rng.uniform(2.0, 2.5)
+    rows = [_post(height + 0.35)]
+    for level in range(1 if rng.random() < 0.75 else 2):
+        colour = pick(((190, 30, 36), (30, 70, 160), (230, 190, 40), (235, 235, 235)), rng, 0.02)
+        rows.append(
+            solid(
+                (-0.05, 0, height + 0.1 - 0.62 * level),
+                (0.02, 0.3, 0.3 if level == 0 else 0.17),
+                Material.SIGN,
+                colour,
+                accent=(0.94, 0.94, 0.92) if rng.random() < 0.8 else (0.1, 0.1, 0.1),
+                seed=rng.random(),
+            )
+        )
+    return np.concatenate(rows)
+
+
+def board(rng: np.random.Generator) -> Rows:
+    """A board with directions, wide and on two posts, that faces negative x."""
+    width, height = rng.uniform(0.8, 1.6), rng.uniform(0.5, 1.0)
+    colour = pick(((24, 80, 150), (30, 110, 70), (230, 190, 40), (235, 235, 235)), rng, 0.02)
     return np.concatenate(
         [
+            *(_post(2.2, y) for y in (-0.7 * width, 0.7 * width)),
             solid(
-                (0, 0, height / 2 + 0.2),
-                (0.035, 0.035, height / 2 + 0.2),
-                Material.PLAIN,
-                (0.5, 0.5, 0.5),
-                shape=Shape.CYLINDER,
-            ),
-            solid(
-                (-0.05, 0, height + 0.1),
-                (0.02, 0.32, 0.32),
+                (-0.06, 0, 1.6 + height),
+                (0.02, width, height),
                 Material.SIGN,
                 colour,
                 accent=(0.94, 0.94, 0.92),
                 seed=rng.random(),
             ),
         ]
+    )
+
+
+def _post(height: float, y: float = 0.0) -> Rows:
+    return solid(
+        (0, y, height / 2),
+        (0.035, 0.035, height / 2),
+        Material.PLAIN,
+        (0.5, 0.5, 0.5),
+        shape=Shape.CYLINDER,
+    )
+
+
+def marker_post() -> Rows:
+    """A white post with a dark band, as beside country roads."""
+    half = (0.05, 0.06)
+    return np.concatenate(
+        [
+            solid((0, 0, 0.45), (*half, 0.45), Material.PLAIN, (0.88, 0.88, 0.86)),
+            solid((0, 0, 0.75), (0.055, 0.065, 0.09), Material.PLAIN, (0.08, 0.08, 0.08)),
+        ]
+    )
+
+
+def tuft(rng: np.random.Generator, palette: Palette) -> Rows:
+    """A tuft of long grass."""
+    size = rng.uniform(0.12, 0.4)
+    return solid(
+        (0, 0, size * 0.5),
+        (size * rng.uniform(0.8, 1.6), size, size * 0.7),
+        Material.LEAVES,
+        pick(palette, rng, 0.15),
+        shape=Shape.ELLIPSOID,
+        ragged=0.9,
+        seed=rng.random(),
     )
 
 

@@ -13,19 +13,24 @@ from torch import Tensor
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.worlds.backdrop import curtains_of, sky
 from mono_metric_depth.worlds.domain import Domain
+from mono_metric_depth.worlds.exposure import exposure_of
 from mono_metric_depth.worlds.ground import ground_of
+from mono_metric_depth.worlds.hits import hits_at
 from mono_metric_depth.worlds.light import GroundShadow, blob, light_of
 from mono_metric_depth.worlds.raycast import FAR, Nearest, cast, corners, overlaps
 from mono_metric_depth.worlds.road import Road
 from mono_metric_depth.worlds.scene import Scene
 from mono_metric_depth.worlds.solids import CENTRE, HALF, MATERIAL, Material
-from mono_metric_depth.worlds.surfaces import albedo, hits_at
-from mono_metric_depth.worlds.textures import NoiseTile
+from mono_metric_depth.worlds.surfaces import albedo
+from mono_metric_depth.worlds.textures import NoiseTile, above
+from mono_metric_depth.worlds.weather import Weather
 
 _TILE = 8
 _NEAR = 0.1
 #: Solids and wheels further ahead than this (m) are not drawn.
 _END, _END_OF_WHEELS = 260.0, 70.0
+#: Nor shadows of what moves.
+_END_OF_SHADES = 60.0
 
 
 class Sensor:
@@ -123,7 +128,7 @@ class World:
 
     Args:
         domain: What it should look like.
-        road, scene: What it is made of.
+        road, scene, weather: What it is made of.
         rng: Source of light, ground and textures.
         length: Of the drive (m).
         device: Where to render.
@@ -134,18 +139,19 @@ class World:
         domain: Domain,
         road: Road,
         scene: Scene,
+        weather: Weather,
         rng: np.random.Generator,
         length: float,
         device: torch.device,
     ) -> None:
         self._device, self._road, self._scene = device, road, scene
-        self._light = light_of(domain, rng, device)
+        self._light = light_of(domain, weather, rng, device)
+        self._exposure = exposure_of(weather, self._light, rng)
         self._noise = NoiseTile(rng, device)
         self._ground = ground_of(domain, road, rng, device)
         self._curtains = curtains_of(domain, rng, length, device)
         static = torch.from_numpy(scene.static.astype(np.float32)).to(device)
         self._shadow = GroundShadow(static, road, self._light, length + 80)
-        self._blur, self._grain = rng.uniform(0.0, 0.1), rng.uniform(0.002, 0.006)
 
     def render(
         self, sensor: Sensor, pose: np.ndarray, seconds: float, noise_seed: int
@@ -167,7 +173,11 @@ class World:
         if len(sensor.passes) > 1:
             colours = [self._sample(rays, view)[0] for rays in sensor.passes[1:]]
             colour = torch.stack(colours).mean(0)
-        image = self._developed(sensor.image(colour), noise_seed)
+        # How squarely the camera looks into the sun.
+        squarely = max(0.0, float(pose[:3, 2] @ self._light.heading)) ** 6
+        image = self._exposure.develop(
+            sensor.image(colour), seconds, self._light.glare * squarely, noise_seed
+        )
         valid = sensor.image(sensor.passes[0].valid)
         image = image * valid.unsqueeze(2)
         depth = sensor.image(depth)
@@ -183,6 +193,8 @@ class World:
         rows = rows[(ahead + reach > _NEAR) & ~far]
         rows[:, CENTRE] -= eye
         bodies[:, CENTRE] -= eye
+        near = bodies[:, CENTRE] @ pose[:3, 2]
+        bodies = bodies[(near > -4) & (near < _END_OF_SHADES)]
         table, movers = (
             torch.from_numpy(part.astype(np.float32)).to(self._device) for part in (rows, bodies)
         )
@@ -241,7 +253,9 @@ class World:
             colour = curtain.albedo(*place, far * view.pixel, self._noise) ** 2
             result.index_copy_(0, where, colour * (0.6 * light.ambient + 0.35 * light.direct))
         haze = (1 - torch.exp(-distance / light.haze)).unsqueeze(1)
+        length = 1 / ray.norm(dim=1, keepdim=True)
         result = torch.lerp(result, light.horizon * 0.9, haze)
+        result.add_(haze * light.towards(ray * length) * (0.7 * light.glow))
         where, rays, _ = seen(owner == -3)
         return result.index_copy_(0, where, sky(rays, view.pixel, light, self._noise))
 
@@ -250,31 +264,27 @@ class World:
         offset = rays * far.unsqueeze(1)
         x, y = offset[:, 0] + view.eye[0], offset[:, 1] + view.eye[1]
         slant = (-rays[:, 2] / rays.norm(dim=1)).clamp_(min=1e-3)
-        colour = self._ground.albedo(x, y, far * view.pixel / slant.sqrt(), self._noise) ** 2
-        share = self._shadow.at(x, self._ground.beside(x, y)[0])
-        sun, open_sky = share[:, :1], 0.35 + 0.65 * share[:, 1:]
-        for body in view.movers:
-            shade = 1 - 0.8 * blob(offset[:, 0], offset[:, 1], body).unsqueeze(1)
-            sun, open_sky = sun * shade, open_sky * shade
-        direct = self._light.direct * self._light.sun[2]
-        return colour * (sun * direct + open_sky * self._light.ambient)
-
-    def _developed(self, colour: Tensor, noise_seed: int) -> Tensor:
-        """(h, w, 3) uint8 from linear colour: lens blur, exposure, gamma, noise."""
         light = self._light
-        image = (colour * (light.exposure * light.tint)).clamp_(min=0).sqrt_()
-        plane = image.permute(2, 0, 1).unsqueeze(0)
-        side = 0.1 + self._blur
-        kernel = image.new_tensor([side, 1 - 2 * side, side])
-        padded = torch.nn.functional.pad(plane, (1, 1, 1, 1), mode='replicate')
-        plane = kernel[0] * (padded[..., :-2] + padded[..., 2:]) + kernel[1] * padded[..., 1:-1]
-        plane = (
-            kernel[0] * (plane[..., :-2, :] + plane[..., 2:, :]) + kernel[1] * plane[..., 1:-1, :]
-        )
-        generator = torch.Generator(self._device).manual_seed(noise_seed)
-        grain = torch.randn(plane.shape, generator=generator, device=self._device)
-        image = (plane + self._grain * grain).squeeze(0).permute(1, 2, 0)
-        return (image * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
+        colour = self._ground.albedo(x, y, far * view.pixel / slant.sqrt(), self._noise) ** 2
+        beside, away = self._ground.beside(x, y)
+        share = self._shadow.at(x, beside)
+        sun, open_sky = share[:, :1], 0.35 + 0.65 * share[:, 1:]
+        east, north, up = light.heading
+        throw = 0.9 / max(up, 0.35)
+        for body in view.movers:
+            shade = 1 - 0.85 * blob(offset[:, 0], offset[:, 1], body).unsqueeze(1)
+            thrown = blob(offset[:, 0] + throw * east, offset[:, 1] + throw * north, body)
+            sun = sun * shade * (1 - thrown.unsqueeze(1))
+            open_sky = open_sky * shade
+        lit = sun * (light.direct * up) + open_sky * light.ambient
+        if light.wet == 0:
+            return colour * lit
+        # Water darkens the road and, the flatter one looks, mirrors the sky (after Schlick).
+        paved = light.wet * (1 - 0.7 * above(away.abs() - self._road.half_width, far * 0.02))
+        mirrored = paved * (0.03 + 0.75 * (1 - slant) ** 5) * share[:, 1]
+        sky_there = torch.lerp(light.horizon, light.zenith, slant.unsqueeze(1))
+        colour = colour * (1 - 0.5 * paved).unsqueeze(1)
+        return torch.lerp(colour * lit, sky_there * 0.85, mirrored.unsqueeze(1))
 
 
 def _screen_bounds(table: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:

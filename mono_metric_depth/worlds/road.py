@@ -15,6 +15,9 @@ import numpy as np
 
 from mono_metric_depth.worlds.domain import Domain
 
+#: Distance over which the camera changes its line to pass something (m).
+_SWERVE = 28.0
+
 
 @dataclass(frozen=True)
 class Road:
@@ -25,6 +28,7 @@ class Road:
         lane, parking, verge, pavement: Widths on each side (m).
         crossings: (n,) x of zebra crossings (m).
         side_streets: (n, 2) x of side streets (m), and +1 (left) or -1 (right).
+        crossroads: (n,) x where side streets lie on both sides (m).
         side_width: Half the width of a side street (m).
         start, end: Range of x that the world fills (m).
     """
@@ -36,6 +40,7 @@ class Road:
     pavement: float
     crossings: np.ndarray
     side_streets: np.ndarray
+    crossroads: np.ndarray
     side_width: float
     start: float
     end: float
@@ -70,6 +75,50 @@ class Road:
         return bool((np.abs(streets - x) < self.side_width + margin).any())
 
 
+@dataclass(frozen=True)
+class Track:
+    """The line that the camera follows on its lane.
+
+    Attributes:
+        base: Offset to the left of the centre line (m).
+        weave: Amplitude (m), wave number (rad/m) and phase (rad) of its weaving.
+        swerves: (n, 3) first and last x of what it passes by, and the offset there (m).
+        corridor: What it keeps clear on either side (m).
+    """
+
+    base: float
+    weave: tuple[float, float, float]
+    swerves: np.ndarray
+    corridor: float
+
+    def lateral(self, x: Any) -> Any:
+        """Offset to the left of the centre line at x (m)."""
+        amplitude, wave, phase = self.weave
+        offset = self.base + amplitude * np.sin(wave * np.asarray(x) + phase)
+        for first, last, aside in self.swerves:
+            outside = np.maximum(first - x, x - last).clip(0, _SWERVE) / _SWERVE
+            share = 1 - outside * outside * (3 - 2 * outside)
+            offset = offset + share * np.maximum(aside - offset, 0)
+        return offset
+
+
+@dataclass(frozen=True)
+class Trip:
+    """When the camera is where.
+
+    Attributes:
+        track: The line it follows.
+        seconds: (n,) times in even steps (s).
+        x: (n,) how far it has come along the road then (m).
+        fastest: Its highest speed (m/s).
+    """
+
+    track: Track
+    seconds: np.ndarray
+    x: np.ndarray
+    fastest: float
+
+
 def road_of(domain: Domain, rng: np.random.Generator, end: float) -> Road:
     """A road of that domain, long enough for a drive that sees as far as x = end (m)."""
     waves = np.stack(
@@ -82,12 +131,14 @@ def road_of(domain: Domain, rng: np.random.Generator, end: float) -> Road:
     )
     start = -14.0
     streets = []
-    for side in (-1, 1):
-        x = start + rng.uniform(5, domain.side_street[1])
-        while x < end:
-            streets.append((x, side))
-            x += rng.uniform(*domain.side_street)
-    crossings = rng.uniform(15, end, max(1, round(end / 90)))
+    crossroads = []
+    x = start + rng.uniform(5, domain.side_street[1])
+    while x < end:
+        sides = ((-1, 1), (-1,), (1,))[rng.choice(3, p=(0.4, 0.3, 0.3))]
+        streets += [(x, side) for side in sides]
+        crossroads += [x] if len(sides) == 2 else []
+        x += rng.uniform(*domain.side_street)
+    crossings = rng.uniform(15, end, 0 if domain.fields else max(1, round(end / 90)))
     return Road(
         waves=waves,
         lane=rng.uniform(*domain.lane_width),
@@ -96,6 +147,7 @@ def road_of(domain: Domain, rng: np.random.Generator, end: float) -> Road:
         pavement=rng.uniform(*domain.pavement),
         crossings=crossings,
         side_streets=np.array(streets).reshape(-1, 2),
+        crossroads=np.array(crossroads),
         side_width=rng.uniform(3.0, 4.2),
         start=start,
         end=end,

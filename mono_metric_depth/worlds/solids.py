@@ -46,6 +46,9 @@ class Material(IntEnum):
     CABIN = 7
     WHEEL = 8
     SIGN = 9
+    COACH = 10
+    CARGO = 11
+    TAIL = 12
 
 
 def solid(
