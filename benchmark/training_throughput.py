@@ -8,7 +8,11 @@ Both train the same networks (ResNet-18 depth network with four scales, ResNet-1
 pairs), at the same resolution and batch, on the same synthetic images held in memory, turn by
 turn, so that whatever else the machine does slows both. The peer runs its own trainer's
 process_batch, backward and optimiser step, as it comes: 32 bits, NCHW. Ours is one step of the
-trainer as it comes: 16-bit convolutions, channels last, masks and gradient clipping included.
+trainer as it comes: 16-bit convolutions, channels last, changed colours, masks and gradient
+clipping included. What differs by design: one pass of the pose network for both pairs, SSIM on
+grey, the unwarped error once for all scales, depth's upsampling instead of disparity's.
+
+On a machine that others use too, run with --threads 1 and compare processor seconds.
 
 The peer's code is not part of this package. What it imports and this benchmark does not need
 (torchvision's ResNet, its data sets, TensorBoard) is stood in for by the least that serves; the
@@ -296,7 +300,8 @@ class BasicBlock(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         y += shortcut
-        return self.relu(y)
+        result: Tensor = self.relu(y)
+        return result
 
 
 class ResNet(nn.Module):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from mono_metric_depth.training.networks import (
     DepthNetwork,
     NetworkError,
     build_depth_network,
+    encoder_weights,
 )
 from mono_metric_depth.training.networks.encoder_weights import load_encoder_weights
 from mono_metric_depth.training.networks.onnx_weights import (
@@ -38,6 +40,7 @@ from mono_metric_depth.training.networks.onnx_weights import (
 )
 from mono_metric_depth.training.networks.resnet18 import StridedPointwise
 
+ROOT = Path(__file__).parents[1]
 SCALE = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.02, 'a test')
 CARD = ModelCard('test', SCALE, Camera(96, 64, 60.0, 60.0, 47.5, 31.5), (0.5, 80.0))
 
@@ -151,7 +154,7 @@ def test_an_exported_graph_is_plain_and_names_no_file_of_this_machine(
         *('Conv', 'BatchNormalization', 'Relu', 'LeakyRelu', 'Elu', 'Sigmoid', 'Pad', 'Resize'),
         *('AveragePool', 'MaxPool', 'Concat', 'Add', 'Mul', 'Reciprocal', 'Constant'),
     }
-    assert str(Path(__file__).parents[1]).encode() not in exported[name].read_bytes()
+    assert str(ROOT).encode() not in exported[name].read_bytes()
 
 
 def test_a_file_of_another_network_is_refused_and_nothing_changes(
@@ -328,9 +331,11 @@ def test_encoder_weights_that_cannot_be_used_leave_the_network_as_it_was(
         zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive,
         archive.open('archive/data.pkl', 'w') as entry,
     ):
-        for _ in range(1100):
+        for _ in range(30):
             entry.write(bytes(1 << 20))
-    refused(path, r'MB are more than encoder weights may take')
+    assert path.stat().st_size < 1e6
+    monkeypatch.setattr(encoder_weights, '_MAX_BYTES', 20_000_000)
+    refused(path, r'31 MB are more than encoder weights may take')
 
     path = tmp_path / 'weights.safetensors'
     whole = safetensors({name: value.float() for name, value in encoder.items()})
@@ -340,3 +345,21 @@ def test_encoder_weights_that_cannot_be_used_leave_the_network_as_it_was(
     refused(path, 'a header of 1099511627776 bytes')
     path.write_bytes(whole.replace(b'"data_offsets"', b'"data_offzets"'))
     refused(path, 'damaged')
+
+
+def test_the_table_of_networks_agrees_with_the_code() -> None:
+    benchmark = runpy.run_path(str(ROOT / 'benchmark' / 'networks.py'))
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in benchmark['TABLE'].read_text().splitlines()
+        if line.startswith('| `')
+    ]
+    assert [row[0] for row in rows] == [f'`{name}`' for name in NETWORKS]
+    for row, name in zip(rows, NETWORKS, strict=True):
+        assert row[1:4] == benchmark['counts'](name)
+
+
+def test_macs_are_those_that_are_published() -> None:
+    """Monodepth2 is published with 8.0 GMACs at 640x192."""
+    benchmark = runpy.run_path(str(ROOT / 'benchmark' / 'networks.py'))
+    assert benchmark['macs']('resnet18', (640, 192)) == pytest.approx(8.0e9, rel=0.02)

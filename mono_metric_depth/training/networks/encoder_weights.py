@@ -112,7 +112,8 @@ def _check_file(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = max(size, sum(entry.file_size for entry in archive.infolist()))
     if size > _MAX_BYTES:
-        msg = f'{path}: {size / 1e6:.0f} MB are more than encoder weights may take (1 GB)'
+        most = f'{_MAX_BYTES / 1e6:.0f} MB'
+        msg = f'{path}: {size / 1e6:.0f} MB are more than encoder weights may take ({most})'
         raise NetworkError(msg)
 
 
