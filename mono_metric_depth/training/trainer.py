@@ -107,7 +107,10 @@ class Trainer:
         groups = [self.depth_network.parameters(), self.pose_network.parameters()]
         self._parameters = [*loss.parameters()]
         self._optimiser = torch.optim.AdamW(
-            [{'params': group} for group in groups], recipe.learning_rate, weight_decay=1e-4
+            [{'params': group} for group in groups],
+            recipe.learning_rate,
+            weight_decay=1e-4,
+            fused=True,
         )
         self._schedule = LambdaLR(self._optimiser, [self._depth_rate, self._rate])
         self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
