@@ -160,7 +160,7 @@ def our_steps(
             frames,
             np.full(frames.shape[:3], 10, np.float16),
             np.ones((height, width), bool),
-            1.5,
+            None,
         )
     ]
     batches = MixedBatches(drives, drives, camera, batch // 2, batch - batch // 2, seed=0)

@@ -131,12 +131,14 @@ class MixedBatches:
         """The batch of a step, or this process's part of it."""
         samples = [self._sample(step, index) for index in (*self._sources, *self._targets)]
         images, colours, seen, depth, intrinsics, names = zip(*samples, strict=True)
+        # No computing by torch here: in another thread it would bring up a second set of workers,
+        # which take processors from those of the step.
         return MixedBatch(
             torch.from_numpy(np.stack(images, axis=1)),
-            torch.tensor(colours, dtype=torch.float32),
-            torch.from_numpy(np.stack(seen))[:, None].float(),
-            torch.from_numpy(np.stack(depth))[:, None].float(),
-            torch.tensor(intrinsics, dtype=torch.float32),
+            torch.from_numpy(np.array(colours, np.float32)),
+            torch.from_numpy(np.stack(seen)[:, None].astype(np.float32)),
+            torch.from_numpy(np.stack(depth)[:, None].astype(np.float32)),
+            torch.from_numpy(np.array(intrinsics, np.float32)),
             len(self._sources),
             hash((self._seed, step)) % 2**31,
             list(names),
