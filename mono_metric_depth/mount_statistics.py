@@ -55,3 +55,20 @@ def mount_statistics(mounts: Iterable[Mount | None]) -> MountStatistics | None:
         (float(pitch), float(pitch_deviation)),
         (float(roll), float(roll_deviation)),
     )
+
+
+def mean_mount(mounts: Iterable[Mount | None]) -> Mount | None:
+    """What calibration knows of a drive: pitch, roll and height without their jitter.
+
+    Args:
+        mounts: Of its frames, None where it is not known.
+
+    Returns:
+        The mean; None where no mount is known.
+    """
+    known = [mount for mount in mounts if mount is not None]
+    if not known:
+        return None
+    pitch, roll = np.mean([(mount.pitch, mount.roll) for mount in known], axis=0)
+    heights = [mount.height for mount in known if mount.height is not None]
+    return Mount(float(pitch), float(roll), height=float(np.mean(heights)) if heights else None)

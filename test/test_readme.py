@@ -23,7 +23,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-OURS = ('drive', 'train', 'model_card', 'fit_scale', 'depth_node')
+OURS = ('drive', 'train', 'finetune', 'model_card', 'fit_scale', 'depth_node')
 
 
 def ours(command: str) -> list[str]:
@@ -56,6 +56,16 @@ def test_drives_are_written(command: str, tmp_path: Path) -> None:
     subprocess.run([*ours(command), *arguments], cwd=tmp_path, check=True, capture_output=True)
     (folder,) = tmp_path.iterdir()
     assert any(folder.rglob('*.mcap')) or (folder / 'sequence.json').is_file()
+
+
+def test_the_configuration_shown_is_a_whole_one() -> None:
+    shown = re.search(r'```yaml\n(.*?)```', README, re.DOTALL)
+    assert shown is not None
+    written = yaml.safe_load(shown[1])
+    shipped = yaml.safe_load((ROOT / 'config' / 'finetune.yaml').read_text())
+    assert set(written) == set(shipped)
+    for name in set(shipped) - {'name', 'target'}:
+        assert written[name] == shipped[name], name
 
 
 def test_extras_exist() -> None:

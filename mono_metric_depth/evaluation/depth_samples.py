@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Mount
-from mono_metric_depth.datasets import DatasetError, FrameSequence, open_sequence, sequence_names
+from mono_metric_depth.datasets import DatasetError, open_sequence, sequence_names
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import Image
 from mono_metric_depth.metrics import valid_pixels
+from mono_metric_depth.mount_statistics import mean_mount
 from mono_metric_depth.road_plane import RoadPlaneError, RoadView
 from mono_metric_depth.scale import Pairs, ScaleError, check_depth_unit
 
@@ -27,8 +28,6 @@ MAX_IMAGES = 5000
 _LEAST_PIXELS = 16
 #: After so many images it is clear whether there is ground truth, and in which unit.
 _EARLY = 20
-#: Frames of a drive are held until so many bytes (their attitude is averaged over them).
-_HELD = 128 << 20
 _NAMED = 5
 
 
@@ -106,14 +105,18 @@ def sample_drives(
     for name in names:
         sequence = open_sequence(name)
         progress(0, len(range(0, len(sequence), every)))
-        for frames in _held(sequence, every, samples, progress):
-            attitude = mount or _mean_attitude(frames)
-            for frame in frames:
-                read += 1
-                sampler.sample(frame, attitude)
-                progress(1, 0)
-                if read == _EARLY:
-                    _check_truth(samples, read, truth)
+        attitude = mount or mean_mount(sequence.mounts)
+        for index in range(0, len(sequence), every):
+            progress(1, 0)
+            try:
+                frame = sequence[index]
+            except DatasetError as err:
+                samples.skip('unreadable', str(err))
+                continue
+            read += 1
+            sampler.sample(frame, attitude)
+            if read == _EARLY:
+                _check_truth(samples, read, truth)
     if not read:
         reason = samples.named[0] if samples.named else 'the drives are empty'
         msg = f'{samples.source}: no frame can be read: {reason}'
@@ -144,40 +147,6 @@ def _check_truth(samples: DepthSamples, read: int, required: bool) -> None:
                 'ground truth in metres?'
             )
             raise ScaleError(msg)
-
-
-def _held(
-    sequence: FrameSequence,
-    every: int,
-    samples: DepthSamples,
-    progress: Callable[[int, int], object],
-) -> Iterator[list[Frame]]:
-    """Frames of a drive, as many at a time as memory holds; damaged ones are counted."""
-    held: list[Frame] = []
-    size = 0
-    for index in range(0, len(sequence), every):
-        try:
-            frame = sequence[index]
-        except DatasetError as err:
-            samples.skip('unreadable', str(err))
-            progress(1, 0)
-            continue
-        held.append(frame)
-        size += frame.image.nbytes + (0 if frame.depth is None else frame.depth.nbytes)
-        if size > _HELD:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
-
-
-def _mean_attitude(frames: list[Frame]) -> Mount | None:
-    """What calibration knows on a robot: pitch and roll without their jitter."""
-    mounts = [frame.mount for frame in frames if frame.mount is not None]
-    if not mounts:
-        return None
-    pitch, roll = np.mean([(mount.pitch, mount.roll) for mount in mounts], axis=0)
-    return Mount(float(pitch), float(roll))
 
 
 class _Sampler:

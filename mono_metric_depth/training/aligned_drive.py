@@ -20,6 +20,7 @@ from mono_metric_depth.datasets import (
     readable_frames,
 )
 from mono_metric_depth.frame import Frame
+from mono_metric_depth.mount_statistics import mean_mount
 from mono_metric_depth.training import frame_motion
 from mono_metric_depth.training.frame_motion import FrameChooser
 
@@ -77,7 +78,7 @@ def align_drive(
         DatasetError: If the drive cannot be read, or its camera changes.
         MotionError: If ``moving`` and nothing remains.
     """
-    mount = _mean_mount(sequence)
+    mount = mean_mount(sequence.mounts)
     rotation = mount.rotation() if levelled and mount is not None else None
     alignment: Alignment | None = None
     pieces: _Pieces | None = None
@@ -116,15 +117,6 @@ def align_drive(
         )
         for number, (start, end) in enumerate(bounds)
     ]
-
-
-def _mean_mount(sequence: FrameSequence) -> Mount | None:
-    known = [mount for mount in sequence.mounts if mount is not None]
-    if not known:
-        return None
-    pitch, roll = (float(np.mean([getattr(m, name) for m in known])) for name in ('pitch', 'roll'))
-    heights = [mount.height for mount in known if mount.height is not None]
-    return Mount(pitch, roll, height=float(np.mean(heights)) if heights else None)
 
 
 def _watched(sequence: FrameSequence) -> Iterator[Frame]:

@@ -248,11 +248,13 @@ class Trainer:
         )
         try:
             for batch in self._coming(batches):
+                rate = float(self._schedule.get_last_lr()[1])
                 losses = self._train_step(batch)
                 self.step += 1
                 bar.update()
                 if self.step % _LOG_EVERY == 0:
                     bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
+                losses['learning_rate'] = rate
                 if self.step % _VALIDATE_EVERY == 0:
                     losses |= self._validate(log)
                     if log is not None:
@@ -305,7 +307,6 @@ class Trainer:
         if not math.isfinite(float(norm)):
             self._raise_not_finite(each, batch)
         self._optimiser.step()
-        losses['learning_rate'] = float(self._schedule.get_last_lr()[1])
         self._schedule.step()
         if losses['depth_spread'] < _COLLAPSE_SPREAD and self.step > _COLLAPSE_AFTER:
             msg = (
@@ -438,4 +439,4 @@ def _sixteen_bit_is_fast(device: torch.device) -> bool:
 
 
 def _line(step: int, losses: dict[str, float]) -> str:
-    return f'step {step}: ' + ', '.join(f'{name} {value:.3f}' for name, value in losses.items())
+    return f'step {step}: ' + ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
