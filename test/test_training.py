@@ -19,6 +19,7 @@ from mono_metric_depth.commands import train
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.scale import ScaleError
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
 from mono_metric_depth.training.checkpoint import CheckpointError
 from mono_metric_depth.training.held_out import predicted_depth
@@ -366,6 +367,33 @@ def test_a_loss_that_is_not_finite_names_its_batch(recipe_file: Path, tmp_path: 
     with torch.no_grad():
         trainer.depth_network.decoder.heads[0].bias.fill_(float('nan'))
     with pytest.raises(TrainingError, match=r'not finite .* at step 0 for world:town:0x5 frame'):
+        trainer.train()
+
+
+def test_a_collapse_ends_training(recipe_file: Path, tmp_path: Path) -> None:
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
+    with torch.no_grad():
+        trainer.depth_network.decoder.heads[0].weight.zero_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mono_metric_depth.training.trainer._COLLAPSE_AFTER', -1)
+        with pytest.raises(TrainingError, match='collapsed to a constant by step 0'):
+            trainer.train()
+        upside_down = Trainer(load_recipe(recipe_file), tmp_path / 'down')
+        upside_down._agreement = -0.5
+        with pytest.raises(TrainingError, match='runs against that of the source'):
+            upside_down.train()
+
+
+@pytest.mark.parametrize(
+    ('depth', 'message'),
+    [(np.nan, 'no image has true depth'), (9000.0, 'the median true depth is 9000.*millimetres')],
+)
+def test_ground_truth_that_is_missing_or_no_metres_is_refused(
+    depth: float, message: str, recipe_file: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
+    trainer._drives['source_validation', True] = drives('wrong', depth)
+    with pytest.raises(ScaleError, match=f'source_validation .*{message}'):
         trainer.train()
 
 

@@ -18,6 +18,7 @@ _LOG = logging.getLogger(__name__)
 _NAMED = 5
 _WORLD = re.compile(
     r'world:(?P<domain>[a-z_]+):(?P<first>\d+)(-(?P<last>\d+))?(x(?P<frames>\d+))?'
+    r'(@(?P<height>\d\.?\d*))?'
 )
 _MAX_DRIVES = 10_000
 
@@ -59,7 +60,8 @@ def sequence_names(specification: str) -> list[str]:
             the image topic), a folder that the ``drive`` command wrote, a DGP
             ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the camera), or
             ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each seed;
-            ``x60`` at its end sets the number of frames of each.
+            ``x60`` at its end sets the number of frames of each, ``@1.5`` the height of the
+            camera above the road (m).
 
     Returns:
         One specification for each drive; :func:`open_sequence` opens it.
@@ -76,6 +78,7 @@ def sequence_names(specification: str) -> list[str]:
         msg = f'{specification!r}: seeds {first}-{last} are not 1..{_MAX_DRIVES} drives'
         raise DatasetError(msg)
     frames = f'x{match["frames"]}' if match['frames'] else ''
+    frames += f'@{match["height"]}' if match['height'] else ''
     return [f'world:{match["domain"]}:{seed}{frames}' for seed in range(first, last + 1)]
 
 
@@ -187,7 +190,8 @@ def _open_world(name: str) -> FrameSequence:
         raise DatasetError(msg)
     frames = int(match['frames'] or 60)
     try:
-        return Drive(match['domain'], int(match['first']), frames)
+        height = float(match['height']) if match['height'] else None
+        return Drive(match['domain'], int(match['first']), frames, height=height)
     except WorldError as err:
         msg = f'{name!r}: {err}'
         raise DatasetError(msg) from err
@@ -198,7 +202,8 @@ def _world(specification: str) -> re.Match[str]:
     if match is None:
         msg = (
             f'{specification!r}: a world is world:DOMAIN:SEED or world:DOMAIN:FIRST-LAST, '
-            'with x60 at the end for 60 frames, for example world:town:0-9x60'
+            'with x60 at the end for 60 frames and @1.5 for a camera 1.5 m above the road, for '
+            'example world:town:0-9x60@1.5'
         )
         raise DatasetError(msg)
     return match

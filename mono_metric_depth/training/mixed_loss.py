@@ -44,8 +44,10 @@ class MixedLoss(nn.Module):
             batch: On the networks' device.
 
         Returns:
-            (b,) what to minimise of each image, and the parts of it to be logged: scalars without
-            gradient.
+            (b,) what to minimise of each image, and what is to be logged, scalars without
+            gradient: the parts of the loss; ``depth_spread``, deviation of log depth within
+            images, of the half where it is less; ``agreement``, correlation of the mean log depth
+            of both halves; ``motion``, mean translation.
         """
         taken, jittered = batch.views()
         inputs = (jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * batch.seen
@@ -77,7 +79,10 @@ class MixedLoss(nn.Module):
                 len(supervised) / batch.sources
             )
             parts['source_log_depth'] = supervised.sum() / batch.sources
-        parts['depth_spread'] = depths[0].log().std()
+        logs = depths[0].detach().log()
+        halves = logs[: batch.sources], logs[batch.sources :]
+        parts['depth_spread'] = torch.stack([half.std(dim=(2, 3)).mean() for half in halves]).min()
+        parts['agreement'] = _correlation(*(half.mean(dim=0) for half in halves))
         parts['motion'] = after[:, :3, 3].norm(dim=1).mean()
         return total, {name: value.detach() for name, value in parts.items()}
 
@@ -107,3 +112,9 @@ class MixedLoss(nn.Module):
             'target_photometric': reconstruction[batch.sources :].mean(),
         }
         return reconstruction + self._recipe.smoothness_weight * smoothness, parts
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of two maps; 0 where one is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9)

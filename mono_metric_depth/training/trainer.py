@@ -49,6 +49,8 @@ _SAVE_EVERY = 200
 _LOG_EVERY = 25
 _VALIDATE_EVERY = 500
 _VALIDATION_FRAMES = 10
+#: Entries of the recipe that may change before a training goes on.
+_ONLY_REPORTED = {'name', 'target_test'}
 _COLLAPSE_SPREAD = 0.02
 _COLLAPSE_AFTER = 500
 
@@ -115,7 +117,7 @@ class Trainer:
         self._schedule = LambdaLR(self._optimiser, [self._depth_rate, self._rate])
         self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
         self.step = 0
-        self._best, self._stale = math.inf, 0
+        self._best, self._stale, self._agreement = math.inf, 0, 1.0
         self._resume()
 
     def _rate(self, step: int) -> float:
@@ -147,7 +149,9 @@ class Trainer:
             before = json.loads(state['recipe'])
             now = json.loads(self._written_recipe())
             changed = sorted(
-                name for name in now.keys() | before if now.get(name) != before.get(name)
+                name
+                for name in (now.keys() | before) - _ONLY_REPORTED
+                if now.get(name) != before.get(name)
             )
             if changed:
                 msg = (
@@ -160,6 +164,7 @@ class Trainer:
             self._optimiser.load_state_dict(state['optimiser'])
             self._schedule.load_state_dict(state['schedule'])
             self._best, self._stale = float(state['best']), int(state['stale'])
+            self._agreement = float(state['agreement'])
             self.step = int(state['step'])
         except (KeyError, ValueError, RuntimeError) as err:
             if isinstance(err, TrainingError):
@@ -179,6 +184,7 @@ class Trainer:
             'schedule': self._schedule.state_dict(),
             'best': self._best,
             'stale': self._stale,
+            'agreement': self._agreement,
         }
         save_checkpoint(state, self._checkpoint)
 
@@ -308,13 +314,26 @@ class Trainer:
             self._raise_not_finite(each, batch)
         self._optimiser.step()
         self._schedule.step()
-        if losses['depth_spread'] < _COLLAPSE_SPREAD and self.step > _COLLAPSE_AFTER:
-            msg = (
-                f'depth collapsed to a constant by step {self.step}; train with another seed or '
-                'a lower learning_rate'
-            )
-            raise TrainingError(msg)
+        self._agreement += 0.02 * (losses['agreement'] - self._agreement)
+        if self.step > _COLLAPSE_AFTER:
+            self._refuse_collapse(losses['depth_spread'])
         return losses
+
+    def _refuse_collapse(self, spread: float) -> None:
+        """End a training that has gone to where it does not come back from."""
+        if spread < _COLLAPSE_SPREAD:
+            msg = f'depth collapsed to a constant by step {self.step}'
+        elif self._agreement < 0:
+            # Roads are near below and far ahead in both domains; a target with its depth upside
+            # down explains its images no better, yet no loss shows it.
+            msg = (
+                f'depth of the target runs against that of the source by step {self.step} '
+                f'(correlation of their mean {self._agreement:.2f})'
+            )
+        else:
+            return
+        msg += '; train with another seed or a lower learning_rate, in a new folder'
+        raise TrainingError(msg)
 
     def _raise_not_finite(self, each: torch.Tensor, batch: MixedBatch) -> None:
         """Raise an error that names the images at fault, or all where only the gradient is."""

@@ -23,6 +23,7 @@ COLUMNS = (
     'source_log_depth',
     'geometry',
     'depth_spread',
+    'agreement',
     'motion',
     'abs_rel',
     'delta1',

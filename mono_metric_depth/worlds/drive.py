@@ -59,6 +59,7 @@ class Drive:
         seed: Which of its worlds; any integer that is not negative.
         frames: Number of frames.
         camera: Instead of the drive's own, which is the domain's with a focal length of its own.
+        height: Of the camera above the road (m), instead of one drawn from the domain's range.
         device: Where to render.
         supersample: Side of the grid of samples averaged in each pixel. Depth is always that of
             the pixel's centre.
@@ -78,6 +79,7 @@ class Drive:
         frames: int = 60,
         *,
         camera: Camera | None = None,
+        height: float | None = None,
         device: str | torch.device = 'cpu',
         supersample: int = 1,
     ) -> None:
@@ -90,7 +92,12 @@ class Drive:
                 f'got {seed}, {frames} and {supersample}'
             )
             raise WorldError(msg)
+        if height is not None and not 0.8 <= height <= 3.0:
+            msg = f'the camera must be 0.8 .. 3 m above the road, got {height}'
+            raise WorldError(msg)
         self.domain = DOMAINS[domain] if isinstance(domain, str) else domain
+        if height is not None:
+            self.domain = replace(self.domain, height=(height, height))
         self.name = f'{self.domain.name}-{seed:04d}'
         rng = np.random.default_rng([seed, zlib.crc32(self.domain.name.encode())])
         zoom = rng.uniform(*self.domain.focal)
