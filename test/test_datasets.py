@@ -655,7 +655,11 @@ def test_several_drives_are_not_opened_as_one() -> None:
 
 @pytest.mark.parametrize(
     ('name', 'message'),
-    [('world:moon:1', 'unknown domain; known are'), ('world:town:1x0', 'world:town:1x0')],
+    [
+        ('world:moon:1', 'unknown domain; known are'),
+        ('world:town:1x0', 'world:town:1x0'),
+        ('world:town:1@9', 'm above the road'),
+    ],
 )
 def test_a_world_that_is_not_there_is_refused(name: str, message: str) -> None:
     pytest.importorskip('torch')
@@ -666,6 +670,18 @@ def test_a_world_that_is_not_there_is_refused(name: str, message: str) -> None:
 def test_a_world_opens() -> None:
     pytest.importorskip('torch')
     assert len(open_sequence('world:town:1x7')) == 7
+
+
+def test_a_camera_of_a_world_can_have_a_given_height() -> None:
+    pytest.importorskip('torch')
+    assert sequence_names('world:town:0-1x5@1.35') == [f'world:town:{n}x5@1.35' for n in (0, 1)]
+    drawn, given = open_sequence('world:town:1x3'), open_sequence('world:town:1x3@1.35')
+    heights = [mount.height for mount in given.mounts if mount is not None]
+    # It shakes by a centimetre.
+    assert heights == pytest.approx([1.35] * 3, abs=0.02)
+    assert drawn.mounts[0] is not None
+    assert drawn.mounts[0].height != pytest.approx(1.35, abs=0.02)
+    assert drawn[0].camera == given[0].camera
 
 
 def test_worlds_without_torch_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,4 +117,5 @@ class MixedLoss(nn.Module):
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's correlation of two maps; 0 where one is constant."""
     a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9)
+    product: Tensor = (a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt().clamp(min=1e-9)
+    return product
