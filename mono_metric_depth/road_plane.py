@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.scale import robust_deviation
+from mono_metric_depth.scale import ScaleError, robust_deviation
 
 #: Looked at on the road, in camera heights: from the nearest row to so far ahead, so far aside.
 _AHEAD = 20.0
@@ -252,6 +252,33 @@ class RoadScale:
             if reason not in REASONS or type(count) is not int or not 0 <= count < 1 << 40:
                 msg = f'road scale: refused holds {reason!r}: {count!r}; reasons are {REASONS}'
                 raise RoadPlaneError('frames', msg)
+
+
+def check_road_height(ratios: Sequence[float], source: str) -> bool:
+    """Refuse ground truth that contradicts the mounting height: a wrong unit, or a wrong height.
+
+    Args:
+        ratios: Height of the camera above the road plane in true depth, over the mounting height,
+            of some frames.
+        source: What the frames are, in words.
+
+    Returns:
+        Whether there were enough frames to tell.
+
+    Raises:
+        ScaleError: If the road lies elsewhere than the mounting height says.
+    """
+    if len(ratios) < 5:
+        return False
+    ratio = float(np.median(ratios))
+    if not 0.7 < ratio < 1.4:
+        msg = (
+            f'{source}: by its ground truth the road lies {ratio:.2f} times as far below the '
+            'camera as the mounting height says; one of the two is wrong. Is the ground truth in '
+            'metres?'
+        )
+        raise ScaleError(msg)
+    return True
 
 
 def fit_road_scale(

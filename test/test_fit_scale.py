@@ -185,8 +185,13 @@ Opener = Callable[[list[Frame]], str]
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opener:
     """Frames as a data set that only this test knows."""
 
+    class Known(list[Frame]):
+        @property
+        def mounts(self) -> list[Mount | None]:
+            return [frame.mount for frame in self]
+
     def name(read: list[Frame]) -> str:
-        monkeypatch.setattr(depth_samples, 'open_sequence', lambda name: read)
+        monkeypatch.setattr(depth_samples, 'open_sequence', lambda name: Known(read))
         return 'my_data'
 
     return name
@@ -255,7 +260,6 @@ def test_memory_stays_bounded(
     tiny_model: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depth_samples, 'MAX_IMAGES', 4)
-    monkeypatch.setattr(depth_samples, '_HELD', 1)
     samples = sample_drives(DepthEstimator.load(tiny_model), [opened(frames(30))], truth=True)
     assert samples.with_truth == 30
     assert len(samples.images) == len(samples.true_medians) == 4
@@ -269,8 +273,8 @@ def test_memory_stays_bounded(
         (['x', '--every', '0'], '--every must be at least 1'),
         (['nowhere'], 'nowhere'),
         (['world:town'], 'a world is'),
-        (['x', '--figure', 'missing/f.png'], 'is not there'),
-        (['x', '--json', 'missing/f.json'], 'is not there'),
+        (['x', '--figure', 'missing/f.png'], 'cannot be written'),
+        (['x', '--json', 'missing/f.json'], 'cannot be written'),
         (['--target', 'x', '--figure', 'f.png'], '--figure shows'),
         (['--target', 'x', '--camera-height', '-1'], 'height must be positive'),
         (['--target', 'x', '--camera-pitch', '2'], 'pitch must lie within'),

@@ -22,6 +22,7 @@ from mono_metric_depth.model_card import read_card
 from mono_metric_depth.scale import ScaleError
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
 from mono_metric_depth.training.checkpoint import CheckpointError
+from mono_metric_depth.training.export import ExportError
 from mono_metric_depth.training.held_out import predicted_depth
 from mono_metric_depth.training.losses import (
     Reference,
@@ -320,10 +321,13 @@ def test_one_command_trains_stops_resumes_and_exports(
             value, resumed.depth_network.state_dict()[name], rtol=1e-3, atol=1e-5
         )
 
-    arguments = ['--config', str(recipe_file), '--folder', str(tmp_path / 'parts')]
+    longer = Trainer(load_recipe(recipe_file, steps=5), tmp_path / 'parts')
+    assert longer.train()
+    assert longer.step == 5
+    recipe_file.write_text(yaml.safe_dump({**SMALL, 'learning_rate': 1e-5}))
     with pytest.raises(SystemExit):
-        train.main([*arguments, '--steps', '5'])
-    assert 'another configuration: steps differ' in capsys.readouterr().err
+        train.main(['--config', str(recipe_file), '--folder', str(tmp_path / 'parts')])
+    assert 'another configuration: learning_rate differ' in capsys.readouterr().err
     checkpoint = tmp_path / 'parts' / 'checkpoint.pt'
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=r'checkpoint\.pt is damaged'):
@@ -412,6 +416,9 @@ def test_ground_truth_that_is_missing_or_no_metres_is_refused(
             'multiples of 32',
         ),
         ({'depth_range': [5, 1]}, 'nearest < furthest'),
+        ({'depth_range': ['a', 1]}, "depth_range must be of type float, got 'a'"),
+        ({'source': 'world:town:0'}, 'source must be a list such as'),
+        ({'source_validation': ['world:town:0-1x5']}, 'source_validation must be held out'),
         ({'start': 'no.onnx'}, 'start: there is no file'),
         ({'replay_share': 1.0}, 'replay_share must be at most 0.9'),
         ({'patience': -1}, 'patience must be'),
@@ -424,6 +431,50 @@ def test_a_wrong_configuration_is_named_before_any_work(
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     with pytest.raises(RecipeError, match=message):
         load_recipe(path)
+
+
+def test_a_number_without_a_point_is_a_number(recipe_file: Path) -> None:
+    recipe_file.write_text(recipe_file.read_text() + 'learning_rate: 1e-3\n')
+    assert load_recipe(recipe_file).learning_rate == 1e-3
+
+
+def test_ground_truth_that_contradicts_the_mounting_height_is_refused(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    # As if millimetres had been read as 1/256 m.
+    camera = {'width': 128, 'height': 96, 'fx': 100, 'fy': 100, 'cx': 63.5, 'cy': 40}
+    recipe = load_recipe(recipe_file, canonical_camera=camera)
+    trainer = Trainer(recipe, tmp_path / 'run')
+    right = trainer.drives('source_validation', with_depth=True)
+    wrong = [dataclasses.replace(d, depth=(d.depth * 3.9).astype(np.float16)) for d in right * 2]
+    trainer._check_truth('source_validation')
+    trainer._drives['source_validation', True] = wrong
+    with pytest.raises(ScaleError, match=r'the road lies 3\.[89]\d times as far'):
+        trainer._check_truth('source_validation')
+
+
+def test_a_source_without_ground_truth_serves_the_papers_recipe(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_file, source_depth_weight=0.0, steps=1)
+    trainer = Trainer(recipe, tmp_path / 'run')
+    blind = trainer.drives('source', with_depth=True)
+    unknown = np.full_like(blind[0].depth, np.nan)
+    trainer._drives['source', True] = [dataclasses.replace(d, depth=unknown) for d in blind]
+    assert trainer.train()
+    assert 'control_abs_rel' not in trainer.target_errors(1.0)
+
+
+def test_a_model_that_appears_during_training_stays(recipe_file: Path, tmp_path: Path) -> None:
+    changes = {'steps': 60, 'learning_rate': 3e-3, 'source_depth_weight': 1.0}
+    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
+    assert trainer.train()
+    path = tmp_path / 'model.onnx'
+    path.write_text('precious')
+    with pytest.raises(ExportError, match='has appeared during training'):
+        train.export(trainer, path, new=True)
+    assert path.read_text() == 'precious'
+    assert [file.name for file in tmp_path.glob('*.part')] == []
 
 
 def test_the_shipped_configurations_write_every_entry_down() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ def errors_in_one_line() -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as err:
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            where = f' for {err.filename}' if err.filename else ''
+            fail(f'no room{where} ({err.strerror}): make some and run the same command again')
+        fail(str(err))
+    except ValueError as err:
         fail(str(err))
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
@@ -45,7 +51,7 @@ def require_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as err:
-        fail(f'torch cannot use the device {name!r}: {str(err).splitlines()[0]}')
+        fail(f'torch cannot use the device {name!r}: {str(err).splitlines()[0][:120]}')
 
 
 def configuration_file(name: str) -> Path:

@@ -70,6 +70,7 @@ def _finetune(arguments: list[str] | None) -> None:
         options.folder or output.with_suffix('.training'),
         output,
         options.device,
+        new=True,
         replay=list(recipe.replay),
         parent={'name': card.name, 'sha256': hashlib.sha256(start.read_bytes()).hexdigest()},
     )

@@ -29,6 +29,8 @@ from mono_metric_depth.scale import METHODS, GlobalScale, fit_scale, image_ratio
 
 #: The road's scale and the transferred one should agree to within this.
 _AGREEMENT = 0.10
+#: A new scale that differs from the card's by more than this factor deserves a warning.
+_JUMP = 1.3
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,8 +67,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     if options.every < 1:
         fail(f'--every must be at least 1, got {options.every}')
     for path in (options.figure, options.json):
-        if path is not None and not path.absolute().parent.is_dir():
-            fail(f'{path.absolute().parent} is not there: nothing can be written to {path}')
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            fail(f'{path} cannot be written: it must be a file in a folder that can be written to')
     if options.figure and not options.data:
         fail('--figure shows predicted against true depth: give drives with ground truth')
     return options
@@ -100,7 +105,7 @@ def _fit(arguments: list[str] | None) -> None:
         target = _samples(estimator, options.target, False, options.every, known)
         if len(target.images) > 1:
             report['target'] = _transferred(target, scale)
-    road = _road_scale(target or source, scale, required=options.camera_height is not None)
+    road, failure = _road_scale(target or source, scale)
     report['road_scale'] = road
     if options.data:
         card = _with_scale(card, scale)
@@ -120,6 +125,8 @@ def _fit(arguments: list[str] | None) -> None:
             f'{card.scale.value:.5g}, road plane scale {_value(estimator.card.road_scale)} -> '
             f'{_value(card.road_scale)}'
         )
+    if failure and options.camera_height is not None:
+        fail(failure)
 
 
 def _drawing() -> Callable[..., None]:
@@ -156,6 +163,11 @@ def _fitted(
     """Print what drives with ground truth say."""
     depth = float(np.median(source.true_medians))
     print(f'{source.source}: {scale.images} images, median true depth {depth:.1f} m')
+    if len(source.true_heights) < 5:
+        print(
+            '  the unit of true depth was not checked against a mounting height (none is known, '
+            'or no road is seen): is that median plausible?'
+        )
     others = [name for name in METHODS if name != method]
     scales = [
         scale,
@@ -171,6 +183,11 @@ def _fitted(
     print(f'  spread   {scale.spread:.1%} between images')
     print(f'  card     {_with_interval(card.scale)}  new / old - 1 = ', end='')
     print(f'{scale.value / card.scale.value - 1:+.2%}')
+    if not 1 / _JUMP < scale.value / card.scale.value < _JUMP:
+        print(
+            f'  found    a scale {scale.value / card.scale.value:.2f} times that of the card: '
+            'check the unit of the ground truth and the calibration before you --write it'
+        )
     counts = scales_by_count(source.images, method=method, source=source.source)
     print('  interval by number of annotated images')
     for fitted in counts:
@@ -254,23 +271,19 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
     }
 
 
-def _road_scale(
-    samples: DepthSamples | None, scale: GlobalScale, *, required: bool
-) -> RoadScale | None:
-    """Fit and print the road plane's scale; None where no height is known, or no road is seen."""
+def _road_scale(samples: DepthSamples | None, scale: GlobalScale) -> tuple[RoadScale | None, str]:
+    """Fit and print the road plane's scale; None, and why, where no height or road is known."""
     assert samples is not None
     if not (samples.heights or samples.refused):
         print(f'{samples.source}: no road plane scale; give --camera-height to fit one')
-        return None
+        return None, 'no camera height is known'
     try:
         road = fit_road_scale(
             samples.heights, samples.camera_heights, samples.refused, source=samples.source
         )
     except RoadPlaneError as err:
-        if required:
-            raise
         print(f'no road plane scale: {err}')
-        return None
+        return None, f'no road plane scale: {err}'
     disagreement = road.value / scale.value - 1
     refused = ', '.join(f'{reason} {count}' for reason, count in road.refused.items())
     print(f'{samples.source}: road plane of {road.frames} frames, camera ', end='')
@@ -278,7 +291,7 @@ def _road_scale(
     print(f'  scale    {_with_interval(road)}  without any depth truth; spread {road.spread:.1%}')
     print(f'  road plane / scale - 1 = {disagreement:+.1%}', end='')
     print('' if abs(disagreement) <= _AGREEMENT else f': more than {_AGREEMENT:.0%}, find out why')
-    return road
+    return road, ''
 
 
 def _with_scale(card: ModelCard, scale: GlobalScale) -> ModelCard:

@@ -61,7 +61,9 @@ def require_training() -> None:
         fail(f"training needs {err.name}: pip install 'mono_metric_depth[train]'")
 
 
-def train_recipe(recipe: Any, folder: Path, output: Path, device: str | None, **more: Any) -> None:
+def train_recipe(
+    recipe: Any, folder: Path, output: Path, device: str | None, *, new: bool = False, **more: Any
+) -> None:
     """Train a recipe, or go on, and write the model.
 
     Args:
@@ -69,36 +71,45 @@ def train_recipe(recipe: Any, folder: Path, output: Path, device: str | None, **
         folder: Of checkpoints and log.
         output: Where the model goes.
         device: To train on; a GPU if there is one, by default.
+        new: Whether a model that is already there stays as it is.
         more: Further entries of the card's provenance.
     """
     import torch
 
     from mono_metric_depth.training.checkpoint import CheckpointError
+    from mono_metric_depth.training.export import ExportError
     from mono_metric_depth.training.processes import join_processes, leave_processes
     from mono_metric_depth.training.trainer import Trainer, TrainingError
 
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     require_device(device)
+    if output.is_dir():
+        fail(f'{output} is a folder; --output must be a file')
+    if folder.exists() and not folder.is_dir():
+        fail(f'{folder} is a file; --folder must be a folder')
+    # Until the first step, as Ctrl-C: the processes that prepare drives must end with this one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = join_processes(device)
     try:
         trainer = Trainer(recipe, folder, processes=processes, stopped=_Stop())
         ended = trainer.train()
         if processes.first and ended:
-            export(trainer, output, **more)
+            export(trainer, output, new=new, **more)
         elif processes.first:
             print(f'stopped at step {trainer.step}; the same command goes on from there')
-    except (TrainingError, CheckpointError) as err:
+    except (TrainingError, CheckpointError, ExportError) as err:
         fail(str(err))
     finally:
         leave_processes()
 
 
-def export(trainer: Any, output: Path, **more: Any) -> None:
+def export(trainer: Any, output: Path, *, new: bool = False, **more: Any) -> None:
     """Fit the scale, report on the target, write the model.
 
     Args:
         trainer: With a trained network.
         output: Where the model goes.
+        new: Whether a model that is already there stays as it is.
         more: Further entries of the card's provenance.
     """
     from mono_metric_depth.model_card import ModelCard, describe_card
@@ -138,7 +149,7 @@ def export(trainer: Any, output: Path, **more: Any) -> None:
             **more,
         },
     )
-    export_onnx(trainer.depth_network, card, output)
+    export_onnx(trainer.depth_network, card, output, new=new)
     try:
         from mono_metric_depth.evaluation.pictures import draw_training
     except ImportError:

@@ -18,8 +18,8 @@ from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import Image
 from mono_metric_depth.metrics import valid_pixels
 from mono_metric_depth.mount_statistics import mean_mount
-from mono_metric_depth.road_plane import RoadPlaneError, RoadView
-from mono_metric_depth.scale import Pairs, ScaleError, check_depth_unit
+from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
+from mono_metric_depth.scale import Pairs, check_depth_unit
 
 #: Pixels kept of each image, and images kept in all: a random part of more.
 PIXELS = 256
@@ -138,15 +138,7 @@ def _check_truth(samples: DepthSamples, read: int, required: bool) -> None:
         )
         raise DatasetError(msg)
     check_depth_unit(samples.true_medians, samples.source)
-    if len(samples.true_heights) >= 5:
-        ratio = float(np.median(samples.true_heights))
-        if not 0.7 < ratio < 1.4:
-            msg = (
-                f'{samples.source}: by its ground truth the road lies {ratio:.2f} times as far '
-                'below the camera as the mounting height says; one of the two is wrong. Is the '
-                'ground truth in metres?'
-            )
-            raise ScaleError(msg)
+    check_road_height(samples.true_heights, samples.source)
 
 
 class _Sampler:

@@ -27,7 +27,7 @@ class ExportError(RuntimeError):
     """A network that does not survive its export."""
 
 
-def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
+def export_onnx(network: DepthNetwork, card: ModelCard, path: Path, *, new: bool = False) -> None:
     """Write a network and its card; batch size stays free. The file appears whole or not at all.
 
     The file holds all of the network's weights under their own names, batch normalisation unfolded
@@ -38,9 +38,11 @@ def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
         network: The trained network.
         card: Its card.
         path: Where to write.
+        new: Whether a file that is already there stays as it is.
 
     Raises:
-        ExportError: If ONNX Runtime does not reproduce the network's depth to 0.1 %.
+        ExportError: If ONNX Runtime does not reproduce the network's depth to 0.1 %, or, if
+            ``new``, there is such a file.
     """
     camera = card.canonical_camera
     # The exporter writes the tensors' formats down: export from plain ones, on the CPU.
@@ -55,7 +57,17 @@ def export_onnx(network: DepthNetwork, card: ModelCard, path: Path) -> None:
         onnx.save_model(proto, part)
         write_card(part, card)
         _check(model, card, part, example)
-        part.replace(path)
+        if new:
+            try:
+                os.link(part, path)  # unlike a rename, never in place of another file
+            except FileExistsError as err:
+                msg = (
+                    f'{path} has appeared during training and stays as it is; move it and run the '
+                    'same command again: nothing is lost'
+                )
+                raise ExportError(msg) from err
+        else:
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

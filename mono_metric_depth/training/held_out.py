@@ -98,7 +98,7 @@ def transfer_errors(
     network: nn.Module,
     drives: Sequence[AlignedDrive],
     scale: float,
-    control: NDArray[np.float32],
+    control: NDArray[np.float32] | None,
     depth_range: tuple[float, float],
 ) -> dict[str, float]:
     """Errors on target drives, with the source's scale and beside what would be easy.
@@ -107,7 +107,7 @@ def transfer_errors(
         network: The network.
         drives: Held-out target drives.
         scale: The scalar of the source.
-        control: (h, w) depth (m) that knows no image; see :func:`median_depth`.
+        control: (h, w) depth (m) that knows no image; see :func:`median_depth`. None for none.
         depth_range: Nearest and furthest true depth (m) that counts.
 
     Returns:
@@ -117,19 +117,21 @@ def transfer_errors(
     """
     pairs = depth_pairs(network, drives, depth_range, every=2)
     transferred, best = held_out_errors(pairs, scale), held_out_errors(pairs)
+    errors = {
+        'abs_rel': transferred['abs_rel'],
+        'delta1': transferred['delta1'],
+        'oracle_abs_rel': best['abs_rel'],
+        'scale_error': scale / best['median_ratio'] - 1,
+    }
+    if control is None:
+        return errors
     guesses = [
         valid_pixels(np.where(drive.seen, control, np.nan), depth.astype(np.float32), *depth_range)
         for drive in drives
         for depth in drive.depth[::2]
     ]
     guessed = mean_metrics([depth_metrics(*pair) for pair in guesses if len(pair[0])])
-    return {
-        'abs_rel': transferred['abs_rel'],
-        'delta1': transferred['delta1'],
-        'oracle_abs_rel': best['abs_rel'],
-        'scale_error': scale / best['median_ratio'] - 1,
-        'control_abs_rel': guessed.abs_rel,
-    }
+    return {**errors, 'control_abs_rel': guessed.abs_rel}
 
 
 def median_depth(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass, field
@@ -134,6 +135,20 @@ class Recipe:
                     sequence_names(specification)
         except DatasetError as err:
             raise RecipeError(str(err)) from err
+        trained = {
+            name for entry in ('source', 'target', 'replay') for name in self._drives(entry)
+        }
+        for entry in ('source_validation', 'target_test'):
+            shared = sorted(trained.intersection(self._drives(entry)))
+            if shared:
+                msg = (
+                    f'{entry} must be held out, but {", ".join(shared[:3])} is trained on: name '
+                    'other drives'
+                )
+                raise RecipeError(msg)
+
+    def _drives(self, entry: str) -> list[str]:
+        return [name for text in getattr(self, entry) for name in sequence_names(text)]
 
 
 def load_recipe(path: Path | str, **changes: Any) -> Recipe:
@@ -152,8 +167,8 @@ def load_recipe(path: Path | str, **changes: Any) -> Recipe:
     try:
         with Path(path).open() as file:
             document = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError) as err:
-        msg = f'{path}: cannot read the configuration: {err}'
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        msg = f'{path}: cannot read the configuration: {" ".join(str(err).split())}'
         raise RecipeError(msg) from err
     if not isinstance(document, dict):
         msg = f'{path}: the configuration must be a mapping of names to values'
@@ -188,14 +203,26 @@ def _value(name: str, item: dataclasses.Field[Any], value: Any) -> Any:
     if kind == 'tuple[str, ...]' and isinstance(value, list | tuple):
         return tuple(map(str, value))
     if kind == 'tuple[float, float]' and isinstance(value, list | tuple):
-        return tuple(map(float, value))
-    if kind == 'float' and number:
-        return float(value)
+        return tuple(_number(name, item) for item in value)
+    if kind == 'float':
+        return _number(name, value)
     if kind == 'int' and isinstance(value, int) and number:
         return value
     if kind == 'bool' and isinstance(value, bool):
         return value
     if kind == 'str' and isinstance(value, str):
         return value
-    msg = f'{name} must be of type {kind}, got {value!r}'
+    expected = {'tuple[str, ...]': "a list such as ['world:town:0-9']"}.get(
+        kind, f'of type {kind}'
+    )
+    msg = f'{name} must be {expected}, got {value!r}'
+    raise RecipeError(msg)
+
+
+def _number(name: str, value: Any) -> float:
+    # YAML takes 1e-3, without a point, for a string.
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    msg = f'{name} must be of type float, got {value!r}'
     raise RecipeError(msg)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
 from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import (
@@ -50,7 +53,7 @@ _LOG_EVERY = 25
 _VALIDATE_EVERY = 500
 _VALIDATION_FRAMES = 10
 #: Entries of the recipe that may change before a training goes on.
-_ONLY_REPORTED = {'name', 'target_test'}
+_MAY_CHANGE = {'name', 'target_test', 'steps', 'patience'}
 _COLLAPSE_SPREAD = 0.02
 _COLLAPSE_AFTER = 500
 
@@ -150,7 +153,7 @@ class Trainer:
             now = json.loads(self._written_recipe())
             changed = sorted(
                 name
-                for name in (now.keys() | before) - _ONLY_REPORTED
+                for name in (now.keys() | before) - _MAY_CHANGE
                 if now.get(name) != before.get(name)
             )
             if changed:
@@ -211,7 +214,25 @@ class Trainer:
         middles = [drive.depth[len(drive.depth) // 2].astype(np.float32) for drive in drives]
         known = [depth[np.isfinite(depth) & (depth > 0)] for depth in middles]
         medians = [float(np.median(depth)) for depth in known if depth.size]
-        check_depth_unit(medians, f'{entry} ({", ".join(getattr(self.recipe, entry))})')
+        source = f'{entry} ({", ".join(getattr(self.recipe, entry))})'
+        check_depth_unit(medians, source)
+        check_road_height(self._road_heights(drives), source)
+
+    def _road_heights(self, drives: list[AlignedDrive]) -> list[float]:
+        """Height above the road in true depth over the mounting height, where both are known."""
+        ratios = []
+        for drive in drives[:: max(1, len(drives) // 10)]:
+            if drive.mount is None or drive.mount.height is None:
+                continue
+            rotation = None if self.recipe.levelled else drive.mount.rotation()
+            try:
+                view = RoadView(self.recipe.canonical_camera, rotation)
+            except RoadPlaneError:
+                return []  # this camera sees no road
+            for depth in drive.depth[:: max(1, len(drive.depth) // 5)]:
+                with contextlib.suppress(RoadPlaneError):
+                    ratios.append(view.plane(depth.astype(np.float32)).height / drive.mount.height)
+        return ratios
 
     def train(self) -> bool:
         """Train to the recipe's last step, or until held-out source error no longer falls.
@@ -242,6 +263,8 @@ class Trainer:
         self._check_truth('source_validation')
         if recipe.source_depth_weight:
             self._check_truth('source')
+        if recipe.target_test:
+            self._check_truth('target_test')
         if self._ended_early():
             return self._return_to_best()
         log = TrainingLog(self.folder, self.step) if self._processes.first else None
@@ -250,7 +273,8 @@ class Trainer:
             initial=self.step,
             desc='training',
             unit='step',
-            disable=not self._processes.first,
+            # By default tqdm asks its environment.
+            **({} if self._processes.first else {'disable': True}),
         )
         try:
             for batch in self._coming(batches):
@@ -421,9 +445,15 @@ class Trainer:
             self.depth_network,
             self.drives('target_test', with_depth=True),
             scale,
-            median_depth(self.drives('source', with_depth=True), self.recipe.depth_range),
+            self._control(),
             self.recipe.depth_range,
         )
+
+    def _control(self) -> NDArray[np.float32] | None:
+        """The control without a network; None where the source has no ground truth."""
+        drives = self.drives('source', with_depth=True)
+        known = [drive for drive in drives if np.isfinite(drive.depth[::10]).any()]
+        return median_depth(known, self.recipe.depth_range) if known else None
 
     def depth_range(self, scale: float) -> tuple[float, float]:
         """Nearest and furthest depth (m) that the network tells apart."""
