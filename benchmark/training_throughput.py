@@ -185,7 +185,7 @@ def our_trainer(camera: Camera, batch: int, device: str, folder: Path) -> Traine
         name='throughput',
         source=('world:town:0x3',),
         target=('world:town:0x3',),
-        source_validation=('world:town:0x3',),
+        source_validation=('world:town:1x3',),
         canonical_camera=camera,
         source_batch=batch // 2,
         target_batch=batch - batch // 2,
