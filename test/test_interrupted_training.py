@@ -174,6 +174,25 @@ def test_a_batch_that_cannot_be_divided_is_refused(recipe_file: Path, tmp_path: 
         Trainer(load_recipe(recipe_file), tmp_path, processes=processes)
 
 
+def test_sigterm_while_drives_are_prepared_leaves_no_process(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    recipe_file.write_text(yaml.safe_dump({**SMALL, 'target': ['world:suburb:0-9x400']}))
+    folder = tmp_path / 'run'
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.train']
+    command += ['--config', str(recipe_file), '--folder', str(folder), '--device', 'cpu']
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr is not None
+        process.stderr.read(1)  # the bar
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        assert b'interrupted' in process.stderr.read()
+        assert process.wait(60) == 130
+    time.sleep(2)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_two_processes_train_what_one_would(recipe_file: Path, tmp_path: Path) -> None:
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}
 

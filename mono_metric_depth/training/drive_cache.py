@@ -8,9 +8,10 @@ import hashlib
 import math
 import os
 import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,10 @@ def align_drives(
         OSError: If the cache cannot be written.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    for part in cache.glob('*.part'):
+        # What an interrupted run left; a run beside this one may be writing younger ones.
+        if part.stat().st_mtime < time.time() - 3600:
+            part.unlink(missing_ok=True)
     names = [name for specification in specifications for name in sequence_names(specification)]
     jobs = [_job(cache, name, canonical, levelled, with_depth, moving) for name in names]
     missing = [job for job in jobs if not (job.lasting and job.file.is_file())]
@@ -73,8 +78,14 @@ def align_drives(
                 pass
         else:
             with ProcessPoolExecutor(workers, get_context('spawn'), _one_thread) as pool:
-                for _ in bar(pool.map(_align, missing)):
-                    pass
+                try:
+                    for _ in bar(pool.map(_align, missing)):
+                        pass
+                except BaseException:
+                    # Who interrupts does not wait for the drives at hand.
+                    for child in active_children():
+                        child.terminate()
+                    raise
     return [drive for job in jobs for drive in _load(job)]
 
 
@@ -83,6 +94,8 @@ def _one_thread() -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not what the parent may have set: it ends this process, at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
 
 
