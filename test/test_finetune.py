@@ -145,7 +145,7 @@ def test_what_is_gone_is_told_and_not_replayed(
         (['BAG', '--output', 'model.pt'], {}, 'must be an .onnx file'),
         (['BAG'], {'canonical_camera': {**CANONICAL, 'fx': 90.0}}, 'canonical_camera is'),
         (['BAG'], {'stepz': 3}, "unknown entry 'stepz'"),
-        (['BAG'], {'replay': 'start'}, 'replay must be of type'),
+        (['BAG'], {'replay': 'start'}, 'replay must be a list'),
         (['BAG'], {'replay_share': 2.0}, 'replay_share must be at most'),
     ],
 )
