@@ -9,8 +9,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
 from mono_metric_depth.commands.train import require_training, train_recipe
 from mono_metric_depth.datasets import drive_path
@@ -43,12 +41,12 @@ def _finetune(arguments: list[str] | None) -> None:
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; a GPU if there is one')
     options = parser.parse_args(arguments)
     require_training()
-    from mono_metric_depth.training.recipe import load_recipe
+    from mono_metric_depth.training.recipe import load_recipe, read_entries
 
     shipped = configuration_file('finetune.yaml')
     config = options.config or shipped
-    entries = _entries(config)
-    values = {**_entries(shipped), **entries}
+    entries = read_entries(config)
+    values = {**read_entries(shipped), **entries}
     values |= {} if options.steps is None else {'steps': options.steps}
     values |= {'target': options.bags} if options.bags else {}
     if options.output is not None and (options.config is None or 'name' not in entries):
@@ -74,17 +72,6 @@ def _finetune(arguments: list[str] | None) -> None:
         replay=list(recipe.replay),
         parent={'name': card.name, 'sha256': hashlib.sha256(start.read_bytes()).hexdigest()},
     )
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """What a configuration sets; what is wrong with it, load_recipe tells."""
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as err:
-        fail(f'{path}: cannot read the configuration: {err}')
-    if not isinstance(document, dict):
-        fail(f'{path}: the configuration must be a mapping of names to values')
-    return document
 
 
 def _require_new(output: Path) -> None:

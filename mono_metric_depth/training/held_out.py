@@ -14,7 +14,7 @@ from torch import nn
 
 from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
 from mono_metric_depth.model_card import Normalisation
-from mono_metric_depth.scale import Pairs, image_ratios
+from mono_metric_depth.scale import Pairs, image_ratios, robust_deviation
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 
 #: What the network's input is normalised by: one mean and deviation for all channels.
@@ -85,12 +85,11 @@ def held_out_errors(pairs: Sequence[Pairs], scale: float | None = None) -> dict[
     ratios = image_ratios(pairs)
     oracle = float(np.median(ratios))
     metrics = mean_metrics([depth_metrics(p * (scale or oracle), g) for p, g in pairs])
-    logs = np.log(ratios)
     return {
         'abs_rel': metrics.abs_rel,
         'delta1': metrics.delta1,
         'median_ratio': oracle,
-        'spread': float(1.4826 * np.median(np.abs(logs - np.median(logs)))),
+        'spread': robust_deviation(np.log(ratios)),
     }
 
 

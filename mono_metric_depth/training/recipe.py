@@ -151,6 +151,30 @@ class Recipe:
         return [name for text in getattr(self, entry) for name in sequence_names(text)]
 
 
+def read_entries(path: Path | str) -> dict[str, Any]:
+    """What a configuration sets, unchecked.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        Values by entry.
+
+    Raises:
+        RecipeError: If it cannot be read, or is no mapping.
+    """
+    try:
+        with Path(path).open() as file:
+            document = yaml.safe_load(file)
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        msg = f'{path}: cannot read the configuration: {" ".join(str(err).split())}'
+        raise RecipeError(msg) from err
+    if not isinstance(document, dict):
+        msg = f'{path}: the configuration must be a mapping of names to values'
+        raise RecipeError(msg)
+    return document
+
+
 def load_recipe(path: Path | str, **changes: Any) -> Recipe:
     """Read a recipe from YAML.
 
@@ -164,16 +188,7 @@ def load_recipe(path: Path | str, **changes: Any) -> Recipe:
     Raises:
         RecipeError: Naming the entry that is unknown, missing or wrong.
     """
-    try:
-        with Path(path).open() as file:
-            document = yaml.safe_load(file)
-    except (OSError, ValueError, yaml.YAMLError) as err:
-        msg = f'{path}: cannot read the configuration: {" ".join(str(err).split())}'
-        raise RecipeError(msg) from err
-    if not isinstance(document, dict):
-        msg = f'{path}: the configuration must be a mapping of names to values'
-        raise RecipeError(msg)
-    values = {**document, **changes}
+    values = {**read_entries(path), **changes}
     known = {item.name: item for item in dataclasses.fields(Recipe)}
     for name in values:
         if name not in known:
