@@ -74,6 +74,7 @@ setup(
                 'fit_scale',
                 'train',
                 'finetune',
+                'experiments',
                 'demo',
             )
         ],

@@ -160,10 +160,11 @@ def our_steps(
             frames,
             np.full(frames.shape[:3], 10, np.float16),
             np.ones((height, width), bool),
+            camera,
             None,
         )
     ]
-    batches = MixedBatches(drives, drives, camera, batch // 2, batch - batch // 2, seed=0)
+    batches = MixedBatches(drives, drives, batch // 2, batch - batch // 2, seed=0)
     trainer = our_trainer(camera, batch, device, folder)
     fixed = batches.batch(0).to(trainer.device)
 

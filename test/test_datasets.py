@@ -659,6 +659,7 @@ def test_several_drives_are_not_opened_as_one() -> None:
         ('world:moon:1', 'unknown domain; known are'),
         ('world:town:1x0', 'world:town:1x0'),
         ('world:town:1@9', 'm above the road'),
+        ('world:town:1@1.5+.5', 'pitched by -0.2 .. 0.2 rad, got 0.5'),
     ],
 )
 def test_a_world_that_is_not_there_is_refused(name: str, message: str) -> None:
@@ -682,6 +683,19 @@ def test_a_camera_of_a_world_can_have_a_given_height() -> None:
     assert drawn.mounts[0] is not None
     assert drawn.mounts[0].height != pytest.approx(1.35, abs=0.02)
     assert drawn[0].camera == given[0].camera
+
+
+def test_a_camera_of_a_world_can_have_a_given_pitch() -> None:
+    pytest.importorskip('torch')
+    assert sequence_names('world:town:0-1@1.5-0.04') == [f'world:town:{n}@1.5-0.04' for n in (0, 1)]
+    pitches = {}
+    for name in ('world:town:1x3@1.5', 'world:town:1x3@1.5-0.04', 'world:town:1x3@1.5+0.00'):
+        mounts = open_sequence(name).mounts
+        pitches[name] = [mount.pitch for mount in mounts if mount is not None]
+    drawn, up, level = pitches.values()
+    assert np.mean(up) == pytest.approx(-0.04, abs=0.01)  # it shakes
+    assert np.subtract(up, level) == pytest.approx([-0.04] * 3)
+    assert np.ptp(np.subtract(drawn, level)) < 1e-9
 
 
 def test_worlds_without_torch_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

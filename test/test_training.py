@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from mono_metric_depth.scale import ScaleError
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
 from mono_metric_depth.training.checkpoint import CheckpointError
 from mono_metric_depth.training.export import ExportError
+from mono_metric_depth.training.fresh_drives import FreshDrives
 from mono_metric_depth.training.held_out import predicted_depth
 from mono_metric_depth.training.losses import (
     Reference,
@@ -204,7 +206,9 @@ def test_smoothness_prefers_steps_at_edges() -> None:
     assert float(smoothness_loss(torch.full((1, 1, 16, 32), 7.0), edge)) == 0.0
 
 
-def drives(name: str, depth: float, count: int = 2) -> list[AlignedDrive]:
+def drives(
+    name: str, depth: float, count: int = 2, camera: Camera = CANONICAL
+) -> list[AlignedDrive]:
     rng = np.random.default_rng(1)
     size = (5, CANONICAL.height, CANONICAL.width)
     return [
@@ -213,6 +217,7 @@ def drives(name: str, depth: float, count: int = 2) -> list[AlignedDrive]:
             rng.integers(0, 255, (*size, 3), dtype=np.uint8),
             np.full(size, depth, np.float16),
             np.ones(size[1:], bool),
+            camera,
             None,
         )
         for number in range(count)
@@ -220,7 +225,7 @@ def drives(name: str, depth: float, count: int = 2) -> list[AlignedDrive]:
 
 
 def test_batches_mix_both_domains_and_never_show_target_depth() -> None:
-    batches = MixedBatches(drives('source', 10), drives('target', 20), CANONICAL, 3, 2, seed=4)
+    batches = MixedBatches(drives('source', 10), drives('target', 20), 3, 2, seed=4)
     batch, again, other = batches.batch(7), batches.batch(7), batches.batch(8)
     assert [name.split('-')[0] for name in batch.names] == ['source'] * 3 + ['target'] * 2
     seen = batch.seen[:3] > 0
@@ -237,7 +242,7 @@ def test_batches_mix_both_domains_and_never_show_target_depth() -> None:
 
 
 def test_processes_together_draw_what_one_would() -> None:
-    pools = drives('source', 10), drives('target', 20), CANONICAL, 4, 2, 4
+    pools = drives('source', 10), drives('target', 20), 4, 2, 4
     whole = MixedBatches(*pools).batch(3)
     parts = [MixedBatches(*pools, part=(rank, 2)).batch(3) for rank in (0, 1)]
     assert [part.sources for part in parts] == [2, 2]
@@ -246,11 +251,47 @@ def test_processes_together_draw_what_one_would() -> None:
     torch.testing.assert_close(views[1][:, 2], whole.views()[1][:, 5])
 
 
+def test_the_oldest_drive_gives_way_to_the_next() -> None:
+    made = []
+
+    def make(name: str) -> Future[list[AlignedDrive]]:
+        made.append(name)
+        future: Future[list[AlignedDrive]] = Future()
+        future.set_result(drives(name, 10, count=1))
+        return future
+
+    first = [drives(name, 10, count=1) for name in 'ab']
+    fresh = FreshDrives('abcd', 2, 10, first, make)
+    names = [[drive.name[0] for drive in fresh.at(step)] for step in (0, 9, 10, 20, 35, 40)]
+    assert names == [['a', 'b'], ['a', 'b'], ['b', 'c'], ['c', 'd'], ['d', 'a'], ['a', 'b']]
+    assert made[:3] == ['c', 'd', 'a']  # before they are due
+    # A training that goes on has what it would have had.
+    later = FreshDrives('abcd', 2, 10, first, make)
+    assert [drive.name[0] for drive in later.at(35)] == ['d', 'a']
+    batches = MixedBatches(FreshDrives('abcd', 2, 10, first, make), drives('t', 10), 4, 1, seed=0)
+    assert {name[0] for name in batches.batch(25).names} <= {'c', 'd', 't'}
+
+
+def test_training_on_fresh_drives_goes_on_exactly(recipe_file: Path, tmp_path: Path) -> None:
+    drives = {'source': ['world:town:0-2x4'], 'held_drives': 1, 'fresh_every': 1}
+    recipe = load_recipe(recipe_file, **drives)
+    whole = Trainer(recipe, tmp_path / 'whole')
+    assert whole.train()
+    asked = iter([False, True])
+    assert not Trainer(recipe, tmp_path / 'parts', stopped=lambda: next(asked)).train()
+    resumed = Trainer(recipe, tmp_path / 'parts', cache=tmp_path / 'whole' / 'cache')
+    assert resumed.step == 2
+    assert resumed.train()
+    for name, value in whole.depth_network.state_dict().items():
+        torch.testing.assert_close(
+            value, resumed.depth_network.state_dict()[name], rtol=1e-3, atol=1e-5
+        )
+
+
 def test_a_share_of_the_target_half_replays_earlier_targets() -> None:
     batches = MixedBatches(
         drives('source', 10),
         drives('target', 20),
-        CANONICAL,
         2,
         40,
         0,
@@ -263,9 +304,9 @@ def test_a_share_of_the_target_half_replays_earlier_targets() -> None:
 
 
 def test_a_mirrored_image_has_a_mirrored_principal_point() -> None:
-    ramp = drives('ramp', 10, count=1)
+    ramp = drives('ramp', 10, count=1, camera=Camera(128, 64, 100, 100, 50.0, 27))
     ramp[0].images[:] = np.arange(CANONICAL.width, dtype=np.uint8)[None, None, :, None]
-    batches = MixedBatches(ramp, ramp, Camera(128, 64, 100, 100, 50.0, 27), 8, 8, seed=0)
+    batches = MixedBatches(ramp, ramp, 8, 8, seed=0)
     batch = batches.batch(0)
     mirrored = batch.images[0, :, 0, 0, 0] > batch.images[0, :, 0, -1, 0]
     assert mirrored.any()
@@ -286,6 +327,32 @@ def test_a_drive_is_aligned_with_its_depth(drive: Drive) -> None:
     assert level.mount.height is not None
     expected = level.mount.height * 60 / (31 - 13)
     assert np.median(level.depth[:, -1]) == pytest.approx(expected, rel=0.08)
+
+
+def test_without_alignment_images_are_only_resized(drive: Drive) -> None:
+    canonical = Camera(64, 64, 50.0, 50.0, 31.5, 27.0)
+    (resized,) = align_drive(drive, canonical, levelled=False, with_depth=True, aligned=False)
+    camera = drive.camera.resized(64, 64)
+    assert resized.camera == dataclasses.replace(camera, distortion=())
+    assert resized.seen.mean() > 0.98
+    # Each sample is warped by its own intrinsics, those of the image that it is.
+    batch = MixedBatches([resized], drives('target', 20), 1, 0, seed=0).batch(0)
+    assert batch.intrinsics[0, :2].tolist() == pytest.approx([camera.fx, camera.fy])
+    (aligned,) = align_drive(drive, canonical, levelled=False, with_depth=False)
+    assert aligned.camera == canonical
+
+
+@pytest.mark.parametrize('supervised', [False, True])
+def test_one_domain_trains_alone(recipe_file: Path, tmp_path: Path, supervised: bool) -> None:
+    changes = {'target': [], 'target_batch': 0, 'target_test': []}
+    weights = (1.0, 0.0) if supervised else (0.0, 1.0)
+    changes |= dict(zip(('source_depth_weight', 'reconstruction_weight'), weights, strict=True))
+    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
+    before = {name: value.clone() for name, value in trainer.pose_network.state_dict().items()}
+    assert trainer.train()
+    after = trainer.pose_network.state_dict()
+    moved = [not torch.equal(before[name], after[name]) for name in before if 'weight' in name]
+    assert any(moved) != supervised  # without view reconstruction no motion is learnt
 
 
 def test_networks_start_sane_and_small() -> None:
@@ -422,6 +489,16 @@ def test_ground_truth_that_is_missing_or_no_metres_is_refused(
         ({'start': 'no.onnx'}, 'start: there is no file'),
         ({'replay_share': 1.0}, 'replay_share must be at most 0.9'),
         ({'patience': -1}, 'patience must be'),
+        ({'target': []}, 'target names 0 drives, but target_batch is 1'),
+        ({'target_batch': 0}, 'target names 1 drives, but target_batch is 0'),
+        (
+            {'source_depth_weight': 0, 'reconstruction_weight': 0},
+            'both 0: nothing to learn from',
+        ),
+        (
+            {'reconstruction_weight': 0, 'geometry_weight': 0.5},
+            'geometry_weight needs the motion',
+        ),
     ],
 )
 def test_a_wrong_configuration_is_named_before_any_work(

@@ -83,6 +83,11 @@ def train_recipe(
 
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     require_device(device)
+    if not recipe.aligned:
+        fail(
+            'aligned: false is for comparison (see the experiments): the network that comes of it '
+            'has no canonical camera, and a model needs one'
+        )
     if output.is_dir():
         fail(f'{output} is a folder; --output must be a file')
     if folder.exists() and not folder.is_dir():

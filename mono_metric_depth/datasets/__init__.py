@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 _NAMED = 5
 _WORLD = re.compile(
     r'world:(?P<domain>[a-z_]+):(?P<first>\d+)(-(?P<last>\d+))?(x(?P<frames>\d+))?'
-    r'(@(?P<height>\d\.?\d*))?'
+    r'(@(?P<height>\d\.?\d*)(?P<pitch>[+-]0?\.\d+)?)?'
 )
 _MAX_DRIVES = 10_000
 
@@ -61,7 +61,7 @@ def sequence_names(specification: str) -> list[str]:
             ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the camera), or
             ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each seed;
             ``x60`` at its end sets the number of frames of each, ``@1.5`` the height of the
-            camera above the road (m).
+            camera above the road (m), ``@1.5-0.04`` its pitch, too (rad, positive looks down).
 
     Returns:
         One specification for each drive; :func:`open_sequence` opens it.
@@ -78,15 +78,16 @@ def sequence_names(specification: str) -> list[str]:
         msg = f'{specification!r}: seeds {first}-{last} are not 1..{_MAX_DRIVES} drives'
         raise DatasetError(msg)
     frames = f'x{match["frames"]}' if match['frames'] else ''
-    frames += f'@{match["height"]}' if match['height'] else ''
+    frames += f'@{match["height"]}{match["pitch"] or ""}' if match['height'] else ''
     return [f'world:{match["domain"]}:{seed}{frames}' for seed in range(first, last + 1)]
 
 
-def open_sequence(name: str) -> FrameSequence:
+def open_sequence(name: str, device: str = 'cpu') -> FrameSequence:
     """Open one drive.
 
     Args:
         name: One of :func:`sequence_names`.
+        device: Where a world is rendered, as torch names it.
 
     Returns:
         Its frames.
@@ -95,7 +96,7 @@ def open_sequence(name: str) -> FrameSequence:
         DatasetError: If there is no such drive, or it cannot be read.
     """
     if name.startswith('world:'):
-        return _open_world(name)
+        return _open_world(name, device)
     path, choice = drive_path(name)
     if (path / 'sequence.json').is_file():
         from mono_metric_depth.datasets.sequence_folder import SequenceFolder
@@ -173,7 +174,7 @@ def _is_bag(path: Path) -> bool:
     return path.is_file() and path.suffix in {'.mcap', '.db3', '.bag'}
 
 
-def _open_world(name: str) -> FrameSequence:
+def _open_world(name: str, device: str) -> FrameSequence:
     match = _world(name)
     if match['last'] is not None:
         msg = f'{name!r} is several drives: open each of sequence_names({name!r})'
@@ -191,7 +192,9 @@ def _open_world(name: str) -> FrameSequence:
     frames = int(match['frames'] or 60)
     try:
         height = float(match['height']) if match['height'] else None
-        return Drive(match['domain'], int(match['first']), frames, height=height)
+        pitch = float(match['pitch']) if match['pitch'] else None
+        seed = int(match['first'])
+        return Drive(match['domain'], seed, frames, height=height, pitch=pitch, device=device)
     except WorldError as err:
         msg = f'{name!r}: {err}'
         raise DatasetError(msg) from err

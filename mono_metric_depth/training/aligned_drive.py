@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import current_process
 
 import numpy as np
@@ -35,6 +35,7 @@ class AlignedDrive:
         depth: (n, height, width) float16 z-depth (m), NaN unknown, +Inf sky; all NaN without
             ground truth.
         seen: (height, width) bool.
+        camera: Pinhole that they are in.
         mount: Mean attitude and height against the road; None if it is not known.
     """
 
@@ -42,6 +43,7 @@ class AlignedDrive:
     images: NDArray[np.uint8]
     depth: NDArray[np.float16]
     seen: NDArray[np.bool_]
+    camera: Camera
     mount: Mount | None
 
 
@@ -56,6 +58,7 @@ def align_drive(
     levelled: bool,
     with_depth: bool,
     moving: bool = False,
+    aligned: bool = True,
 ) -> list[AlignedDrive]:
     """Bring a drive into the canonical camera, a frame at a time.
 
@@ -70,6 +73,7 @@ def align_drive(
         moving: Whether to keep only frames with motion between them to learn from
             (:mod:`~mono_metric_depth.training.frame_motion`), and cut the drive where there is
             none, so that neighbours in a piece are neighbours on the road.
+        aligned: If not, only the size is the canonical camera's, not its field of view.
 
     Returns:
         The aligned drive; if ``moving``, its pieces of at least 3 frames.
@@ -86,6 +90,9 @@ def align_drive(
     read = still = 0
     for frame in _watched(sequence):
         if alignment is None or pieces is None or chooser is None:
+            if not aligned:
+                resized = frame.camera.resized(canonical.width, canonical.height)
+                canonical = replace(resized, distortion=())
             alignment = Alignment(frame.camera, canonical, rotation)
             pieces = _Pieces(len(sequence), canonical, least=3 if moving else 1)
             chooser = FrameChooser(canonical, alignment.seen)
@@ -113,6 +120,7 @@ def align_drive(
             pieces.images[start:end],
             pieces.depth[start:end],
             alignment.seen,
+            alignment.canonical,
             mount,
         )
         for number, (start, end) in enumerate(bounds)
@@ -235,3 +243,8 @@ def unknown_depth(shape: tuple[int, ...]) -> NDArray[np.float16]:
 def piece_name(name: str, number: int, count: int) -> str:
     """What to call a piece of a drive of so many."""
     return name if count == 1 else f'{name} piece {number}'
+
+
+def is_piece_of(piece: str, name: str) -> bool:
+    """Whether :func:`piece_name` gave this name to a piece of that drive."""
+    return piece == name or piece.startswith(piece_name(name, 0, 2)[:-1])

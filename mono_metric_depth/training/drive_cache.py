@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -30,7 +30,11 @@ from mono_metric_depth.training.aligned_drive import (
 )
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 4
+_CACHE_VERSION = 5
+#: Processes that render on one GPU at once; each takes memory there.
+_ON_A_GPU = 4
+#: Processes that make drives while others are trained on.
+_MAKERS = 2
 
 
 def align_drives(
@@ -41,6 +45,8 @@ def align_drives(
     with_depth: bool,
     cache: Path,
     moving: bool = False,
+    aligned: bool = True,
+    device: str = 'cpu',
     processes: int | None = None,
 ) -> list[AlignedDrive]:
     """Open and align drives, in parallel, each cached in a file of its own.
@@ -52,7 +58,9 @@ def align_drives(
         with_depth: Whether to read ground truth.
         cache: Folder of the cache.
         moving: See :func:`align_drive`; worlds move, and are taken as they are.
-        processes: How many to run; one for each core if left out.
+        aligned: See :func:`align_drive`.
+        device: Where worlds are rendered.
+        processes: How many to run; one for each core, or a few on a GPU, if left out.
 
     Returns:
         The drives, or their pieces, in order.
@@ -68,10 +76,15 @@ def align_drives(
         if part.stat().st_mtime < time.time() - 3600:
             part.unlink(missing_ok=True)
     names = [name for specification in specifications for name in sequence_names(specification)]
-    jobs = [_job(cache, name, canonical, levelled, with_depth, moving) for name in names]
+    jobs = [
+        _job(cache, name, canonical, levelled, with_depth, moving, aligned, device)
+        for name in names
+    ]
     missing = [job for job in jobs if not (job.lasting and job.file.is_file())]
     if missing:
-        workers = min(processes or os.cpu_count() or 1, len(missing))
+        cores = os.cpu_count() or 1
+        cores = cores if device == 'cpu' else min(cores, _ON_A_GPU)
+        workers = min(processes or cores, len(missing))
         bar = partial(tqdm, total=len(missing), desc='drives', unit='drive')
         if workers == 1:
             for _ in bar(map(_align, missing)):
@@ -105,14 +118,25 @@ class _Job(NamedTuple):
     levelled: bool
     with_depth: bool
     moving: bool
+    aligned: bool
+    device: str
     file: Path
     lasting: bool
 
 
 def _job(
-    cache: Path, name: str, canonical: Camera, levelled: bool, with_depth: bool, moving: bool
+    cache: Path,
+    name: str,
+    canonical: Camera,
+    levelled: bool,
+    with_depth: bool,
+    moving: bool,
+    aligned: bool,
+    device: str,
 ) -> _Job:
     key: tuple[object, ...] = (_CACHE_VERSION, name, canonical, levelled)
+    if not aligned:
+        key = (*key, 'not aligned')
     lasting = True
     if name.startswith('world:'):
         moving = False  # all of its frames are good
@@ -126,7 +150,7 @@ def _job(
         )
         key = (*key, with_depth, motion, version)
     file = cache / f'{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz'
-    return _Job(name, canonical, levelled, with_depth, moving, file, lasting)
+    return _Job(name, canonical, levelled, with_depth, moving, aligned, device, file, lasting)
 
 
 def _file_version(path: Path) -> list[tuple[str, int, int]] | None:
@@ -147,6 +171,8 @@ def _load(job: _Job) -> list[AlignedDrive]:
         mount = None
         if math.isfinite(pitch):
             mount = Mount(pitch, roll, height=height if math.isfinite(height) else None)
+        fx, fy, cx, cy = (float(value) for value in data['camera'])
+        camera = Camera(job.canonical.width, job.canonical.height, fx, fy, cx, cy)
         count = sum(name.startswith('images') for name in data.files)
         pieces = []
         for number in range(count):
@@ -155,7 +181,7 @@ def _load(job: _Job) -> list[AlignedDrive]:
             if job.with_depth and _entry('depth', number) in data.files:
                 depth = data[_entry('depth', number)]
             name = piece_name(job.name, number, count)
-            pieces.append(AlignedDrive(name, images, depth, data['seen'], mount))
+            pieces.append(AlignedDrive(name, images, depth, data['seen'], camera, mount))
         return pieces
 
 
@@ -163,20 +189,69 @@ def _entry(kind: str, number: int) -> str:
     return f'{kind}{number}' if number else kind
 
 
-def _align(job: _Job) -> None:
-    """Align one drive, in a process of its own, into its file; a world always with its depth."""
-    world = job.name.startswith('world:')
-    pieces = align_drive(
-        open_sequence(job.name),
+def _pieces(job: _Job) -> list[AlignedDrive]:
+    return align_drive(
+        open_sequence(job.name, job.device),
         job.canonical,
         levelled=job.levelled,
-        with_depth=job.with_depth or world,
+        with_depth=job.with_depth or job.name.startswith('world:'),
         moving=job.moving,
+        aligned=job.aligned,
     )
+
+
+class DriveMaker:
+    """Aligns drives in processes of its own, which keep nothing on disk.
+
+    Args:
+        canonical, levelled, with_depth, moving, aligned, device: See :func:`align_drives`.
+        cache: Names the cache that is not written to.
+    """
+
+    def __init__(
+        self,
+        canonical: Camera,
+        *,
+        levelled: bool,
+        with_depth: bool,
+        cache: Path,
+        moving: bool = False,
+        aligned: bool = True,
+        device: str = 'cpu',
+    ) -> None:
+        self._job = partial(
+            _job,
+            cache,
+            canonical=canonical,
+            levelled=levelled,
+            with_depth=with_depth,
+            moving=moving,
+            aligned=aligned,
+            device=device,
+        )
+        self._pool = ProcessPoolExecutor(_MAKERS, get_context('spawn'), _one_thread)
+
+    def make(self, name: str) -> Future[list[AlignedDrive]]:
+        """Start to make a drive, or its pieces."""
+        return self._pool.submit(_pieces, self._job(name))
+
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        workers = list(self._pool._processes.values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+
+
+def _align(job: _Job) -> None:
+    """Align one drive, in a process of its own, into its file; a world always with its depth."""
+    pieces = _pieces(job)
     mount = pieces[0].mount
+    camera = pieces[0].camera
     known = (math.nan,) * 3 if mount is None else (mount.pitch, mount.roll, mount.height)
     arrays: dict[str, NDArray[Any]] = {
         'seen': pieces[0].seen,
+        'camera': np.array((camera.fx, camera.fy, camera.cx, camera.cy)),
         # None becomes NaN.
         'mount': np.array(known, float),
     }

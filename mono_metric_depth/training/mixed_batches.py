@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mono_metric_depth.camera import Camera
 from mono_metric_depth.training.aligned_drive import AlignedDrive
+from mono_metric_depth.training.fresh_drives import FreshDrives
+
+Drives = Sequence[AlignedDrive] | FreshDrives
 
 _FLIP = 0.5
 _JITTER = 0.7
@@ -90,8 +92,7 @@ class MixedBatches:
     Each image is drawn by itself, so that several processes together draw what one would.
 
     Args:
-        source, target: Aligned drives of at least 3 frames each.
-        canonical: Their camera.
+        source, target: Aligned drives of at least 3 frames each, or those of every step.
         source_batch, target_batch: Images of each in a batch.
         seed: Of the draws.
         replay: Drives of earlier targets.
@@ -104,24 +105,18 @@ class MixedBatches:
 
     def __init__(
         self,
-        source: Sequence[AlignedDrive],
-        target: Sequence[AlignedDrive],
-        canonical: Camera,
+        source: Drives,
+        target: Drives,
         source_batch: int,
         target_batch: int,
         seed: int,
         *,
-        replay: Sequence[AlignedDrive] = (),
+        replay: Drives = (),
         replay_share: float = 0.0,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        for drive in (*source, *target, *replay):
-            if len(drive.images) < 3:
-                msg = f'{drive.name}: a drive needs at least 3 frames, got {len(drive.images)}'
-                raise ValueError(msg)
         self._source, self._target, self._replay = _Pool(source), _Pool(target), _Pool(replay)
         self._replay_share = replay_share if replay else 0.0
-        self._canonical = canonical
         self._seed = seed
         first, parts = part
         self._sources = range(first, source_batch, parts)
@@ -146,14 +141,15 @@ class MixedBatches:
 
     def _sample(self, step: int, index: int) -> tuple[object, ...]:
         rng = np.random.default_rng((self._seed, step, index))
-        camera, is_source = self._canonical, index < self._targets.start
+        is_source = index < self._targets.start
         replayed = not is_source and rng.random() < self._replay_share
         pool = self._source if is_source else self._replay if replayed else self._target
-        drive = pool.drives[int(rng.choice(len(pool.drives), p=pool.shares))]
+        drives, shares = pool.at(step)
+        drive = drives[int(rng.choice(len(drives), p=shares))]
         middle = int(rng.integers(1, len(drive.images) - 1))
         images = drive.images[[middle, middle - 1, middle + 1]]
         depth = drive.depth[middle] if is_source else np.full_like(drive.depth[middle], np.nan)
-        seen, cx = drive.seen, camera.cx
+        camera, seen, cx = drive.camera, drive.seen, drive.camera.cx
         if rng.random() < _FLIP:
             images, depth, seen = images[:, :, ::-1], depth[:, ::-1], seen[:, ::-1]
             cx = camera.width - 1 - cx
@@ -168,10 +164,25 @@ class MixedBatches:
 class _Pool:
     """Drives, drawn by the number of their frames."""
 
-    def __init__(self, drives: Sequence[AlignedDrive]) -> None:
-        self.drives = list(drives)
-        frames = np.array([len(drive.images) - 2 for drive in drives], float)
-        self.shares = frames / frames.sum() if drives else frames
+    def __init__(self, drives: Drives) -> None:
+        self._drives = drives
+        self._known: Sequence[AlignedDrive] | None = None
+        self._shares = np.zeros(0)
+        if not isinstance(drives, FreshDrives):
+            self.at(0)
+
+    def at(self, step: int) -> tuple[Sequence[AlignedDrive], NDArray[np.float64]]:
+        """The drives of a step, and the share of each."""
+        drives = self._drives.at(step) if isinstance(self._drives, FreshDrives) else self._drives
+        if drives is not self._known:
+            for drive in drives:
+                if len(drive.images) < 3:
+                    msg = f'{drive.name}: a drive needs at least 3 frames, got {len(drive.images)}'
+                    raise ValueError(msg)
+            frames = np.array([len(drive.images) - 2 for drive in drives], float)
+            self._shares = frames / frames.sum() if len(drives) else frames
+            self._known = drives
+        return drives, self._shares
 
 
 def _narrower(

@@ -47,71 +47,91 @@ class MixedLoss(nn.Module):
             (b,) what to minimise of each image, and what is to be logged, scalars without
             gradient: the parts of the loss; ``depth_spread``, deviation of log depth within
             images, of the half where it is less; ``agreement``, correlation of the mean log depth
-            of both halves; ``motion``, mean translation.
+            of both halves, if there are two; ``motion``, mean translation.
         """
         taken, jittered = batch.views()
         inputs = (jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * batch.seen
         current, previous, following = (
             view.contiguous(memory_format=torch.channels_last) for view in inputs
         )
-        consistent = self._recipe.geometry_weight > 0
+        recipe = self._recipe
+        consistent, moving = recipe.geometry_weight > 0, recipe.reconstruction_weight > 0
+        motion = None
         # Convolutions in 16 bits; warping, SSIM and the head's exponential stay in 32.
         with torch.autocast(batch.images.device.type, torch.bfloat16, self._sixteen_bit):
             depths = self.depth_network(current)
             earlier = self.depth_network(previous)[0] if consistent else None
-            # One pass for both pairs: twice the batch costs less than two passes.
-            motion = self.pose_network(
-                torch.cat([previous, current]), torch.cat([current, following])
-            )
-        before, after = motion.chunk(2)
-        motions = [torch.linalg.inv(before), after]
-        total, parts = self._self_supervised(taken, batch, depths, motions)
-        if earlier is not None:
-            geometry = geometry_consistency_loss(
-                depths[0], earlier, batch.seen, motions[0], batch.intrinsics
-            )
-            total = total + self._recipe.geometry_weight * geometry
-            parts['geometry'] = geometry.mean()
-        if self._recipe.source_depth_weight:
-            supervised = log_depth_loss(depths[0], batch.depth, self._recipe.depth_range[1])
+            if moving:
+                # One pass for both pairs: twice the batch costs less than two passes.
+                motion = self.pose_network(
+                    torch.cat([previous, current]), torch.cat([current, following])
+                )
+        total = recipe.smoothness_weight * _smoothness(depths, taken[0])
+        parts: dict[str, Tensor] = {}
+        if motion is not None:
+            before, after = motion.chunk(2)
+            motions = [torch.linalg.inv(before), after]
+            reconstruction = _reconstruction(taken, batch, depths, motions)
+            total = total + recipe.reconstruction_weight * reconstruction
+            halves = reconstruction[: batch.sources], reconstruction[batch.sources :]
+            parts |= {
+                f'{name}_photometric': half.mean()
+                for name, half in zip(('source', 'target'), halves, strict=True)
+                if len(half)
+            }
+            if earlier is not None:
+                geometry = geometry_consistency_loss(
+                    depths[0], earlier, batch.seen, motions[0], batch.intrinsics
+                )
+                total = total + recipe.geometry_weight * geometry
+                parts['geometry'] = geometry.mean()
+            parts['motion'] = after[:, :3, 3].norm(dim=1).mean()
+        if recipe.source_depth_weight:
+            supervised = log_depth_loss(depths[0], batch.depth, recipe.depth_range[1])
             # A mean over the source half, written as a mean over the batch.
-            total = total + self._recipe.source_depth_weight * supervised * (
+            total = total + recipe.source_depth_weight * supervised * (
                 len(supervised) / batch.sources
             )
             parts['source_log_depth'] = supervised.sum() / batch.sources
         logs = depths[0].detach().log()
         halves = logs[: batch.sources], logs[batch.sources :]
-        parts['depth_spread'] = torch.stack([half.std(dim=(2, 3)).mean() for half in halves]).min()
-        parts['agreement'] = _correlation(*(half.mean(dim=0) for half in halves))
-        parts['motion'] = after[:, :3, 3].norm(dim=1).mean()
+        spreads = [half.std(dim=(2, 3)).mean() for half in halves if len(half)]
+        parts['depth_spread'] = torch.stack(spreads).min()
+        if len(spreads) > 1:
+            parts['agreement'] = _correlation(*(half.mean(dim=0) for half in halves))
         return total, {name: value.detach() for name, value in parts.items()}
 
-    def _self_supervised(
-        self, taken: Tensor, batch: MixedBatch, depths: list[Tensor], motions: list[Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        image = taken[0]
-        reference = Reference.of(image)
-        unwarped = unwarped_error(reference, [taken[1], taken[2]])
-        neighbours = [torch.cat([view, batch.seen], dim=1) for view in taken[1:]]
-        reconstruction = smoothness = image.new_zeros(len(image))
-        for scale, depth in enumerate(depths):
-            smooth = image
-            if scale:
-                smooth = nn.functional.interpolate(image, depth.shape[2:], mode='area')
-            smoothness = smoothness + smoothness_loss(depth, smooth) / 2**scale / len(depths)
-            if scale:
-                depth = nn.functional.interpolate(
-                    depth, image.shape[2:], mode='bilinear', align_corners=False
-                )
-            error = view_reconstruction_loss(
-                reference, neighbours, unwarped, batch.seen, depth, motions, batch.intrinsics
+
+def _smoothness(depths: list[Tensor], image: Tensor) -> Tensor:
+    """(b,) smoothness over all scales."""
+    total = image.new_zeros(len(image))
+    for scale, depth in enumerate(depths):
+        smooth = image
+        if scale:
+            smooth = nn.functional.interpolate(image, depth.shape[2:], mode='area')
+        total = total + smoothness_loss(depth, smooth) / 2**scale / len(depths)
+    return total
+
+
+def _reconstruction(
+    taken: Tensor, batch: MixedBatch, depths: list[Tensor], motions: list[Tensor]
+) -> Tensor:
+    """(b,) view reconstruction loss over all scales, each brought to full resolution."""
+    image = taken[0]
+    reference = Reference.of(image)
+    unwarped = unwarped_error(reference, [taken[1], taken[2]])
+    neighbours = [torch.cat([view, batch.seen], dim=1) for view in taken[1:]]
+    total = image.new_zeros(len(image))
+    for scale, depth in enumerate(depths):
+        if scale:
+            depth = nn.functional.interpolate(
+                depth, image.shape[2:], mode='bilinear', align_corners=False
             )
-            reconstruction = reconstruction + error / len(depths)
-        parts = {
-            'source_photometric': reconstruction[: batch.sources].mean(),
-            'target_photometric': reconstruction[batch.sources :].mean(),
-        }
-        return reconstruction + self._recipe.smoothness_weight * smoothness, parts
+        error = view_reconstruction_loss(
+            reference, neighbours, unwarped, batch.seen, depth, motions, batch.intrinsics
+        )
+        total = total + error / len(depths)
+    return total
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:

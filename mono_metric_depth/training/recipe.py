@@ -29,11 +29,13 @@ class Recipe:
     Attributes:
         name: Of the model.
         canonical_camera: Pinhole; width and height are multiples of 32, at least 64.
+        aligned: Whether every drive is brought into that camera's field of view. If not, images
+            are only resized to its size, each with its own: for comparison.
         levelled: Whether to take the mount's mean pitch and roll of each drive out.
         source, target: Drives to train on, as in
             :func:`~mono_metric_depth.datasets.sequence_names`. Depth of the source serves for the
             scale, and for training if ``source_depth_weight`` is positive; depth of the target is
-            never read for training.
+            never read for training. The target may be empty: training on one domain.
         source_validation: Held-out source drives: the scale is fitted here.
         target_test: Held-out target drives, reported only; may be empty.
         replay: Drives of earlier targets, so that they are not forgotten; may be empty.
@@ -41,13 +43,17 @@ class Recipe:
         start: ONNX model whose depth network training starts from; empty for none.
         network: Of the depth network; see :mod:`~mono_metric_depth.training.networks`.
         encoder_weights: File of weights for its encoder; empty for none.
-        source_batch, target_batch: Images of each domain in a batch.
+        source_batch, target_batch: Images of each domain in a batch; 0 of the target where there
+            is none.
         steps: Optimiser steps.
         learning_rate: Peak; one cosine to 0 after a short warm-up.
         source_depth_weight: Of the log-depth loss on the source half; 0 is the paper's recipe, in
             which ground truth serves for the one scalar alone.
+        reconstruction_weight: Of view reconstruction, on both halves; 0 is supervision alone.
         smoothness_weight: Of the edge-aware smoothness loss.
         geometry_weight: Of the geometry consistency between neighbouring frames' depth.
+        held_drives: How many drives of each entry are held at once; 0 for all.
+        fresh_every: Where there are more, the oldest gives way to the next after so many steps.
         scales: Resolutions that the losses look at.
         depth_range: Nearest and furthest depth (m) of ground truth that is used.
         patience: Training ends early once held-out source error has not fallen for so many
@@ -68,14 +74,18 @@ class Recipe:
     canonical_camera: Camera = field(
         default_factory=lambda: Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
     )
+    aligned: bool = True
     levelled: bool = True
     source_batch: int = 6
     target_batch: int = 6
     steps: int = 5000
     learning_rate: float = 1e-3
     source_depth_weight: float = 0.2
+    reconstruction_weight: float = 1.0
     smoothness_weight: float = 1e-3
     geometry_weight: float = 0.0
+    held_drives: int = 0
+    fresh_every: int = 50
     scales: int = 1
     depth_range: tuple[float, float] = (0.5, 80.0)
     patience: int = 6
@@ -89,7 +99,7 @@ class Recipe:
                 'multiples of 32, at least 64'
             )
             raise RecipeError(msg)
-        for name in ('source_batch', 'target_batch', 'steps', 'scales'):
+        for name in ('source_batch', 'steps', 'scales', 'fresh_every'):
             if getattr(self, name) < 1:
                 msg = f'{name} must be at least 1, got {getattr(self, name)}'
                 raise RecipeError(msg)
@@ -97,8 +107,11 @@ class Recipe:
             msg = f'scales must be at most 4, got {self.scales}'
             raise RecipeError(msg)
         for name in (
+            'target_batch',
+            'held_drives',
             'learning_rate',
             'source_depth_weight',
+            'reconstruction_weight',
             'smoothness_weight',
             'geometry_weight',
             'replay_share',
@@ -125,21 +138,32 @@ class Recipe:
         if len(self.depth_range) != 2 or not 0 < self.depth_range[0] < self.depth_range[1] <= 100:
             msg = f'depth_range must satisfy 0 < nearest < furthest <= 100 m: {self.depth_range}'
             raise RecipeError(msg)
-        for name in ('source', 'target', 'source_validation'):
+        if not self.source_depth_weight + self.reconstruction_weight:
+            msg = 'source_depth_weight and reconstruction_weight are both 0: nothing to learn from'
+            raise RecipeError(msg)
+        if self.geometry_weight and not self.reconstruction_weight:
+            msg = 'geometry_weight needs the motion that a reconstruction_weight above 0 teaches'
+            raise RecipeError(msg)
+        for name in ('source', 'source_validation'):
             if not getattr(self, name):
                 msg = f'{name} names no drive'
                 raise RecipeError(msg)
+        if bool(self.target) != bool(self.target_batch) or (self.replay and not self.target):
+            msg = (
+                f'target names {len(self.target)} drives, but target_batch is '
+                f'{self.target_batch}; for training on the source alone target and replay must '
+                'be [] and target_batch 0'
+            )
+            raise RecipeError(msg)
         try:
             for name in ('source', 'target', 'source_validation', 'target_test', 'replay'):
                 for specification in getattr(self, name):
                     sequence_names(specification)
         except DatasetError as err:
             raise RecipeError(str(err)) from err
-        trained = {
-            name for entry in ('source', 'target', 'replay') for name in self._drives(entry)
-        }
+        trained = {name for entry in ('source', 'target', 'replay') for name in self.drives(entry)}
         for entry in ('source_validation', 'target_test'):
-            shared = sorted(trained.intersection(self._drives(entry)))
+            shared = sorted(trained.intersection(self.drives(entry)))
             if shared:
                 msg = (
                     f'{entry} must be held out, but {", ".join(shared[:3])} is trained on: name '
@@ -147,7 +171,8 @@ class Recipe:
                 )
                 raise RecipeError(msg)
 
-    def _drives(self, entry: str) -> list[str]:
+    def drives(self, entry: str) -> list[str]:
+        """Every drive of ``source``, ``target``, ``source_validation``, ... by name."""
         return [name for text in getattr(self, entry) for name in sequence_names(text)]
 
 
@@ -188,21 +213,40 @@ def load_recipe(path: Path | str, **changes: Any) -> Recipe:
     Raises:
         RecipeError: Naming the entry that is unknown, missing or wrong.
     """
-    values = {**read_entries(path), **changes}
+    try:
+        return build_recipe({**read_entries(path), **changes})
+    except RecipeError as err:
+        msg = str(err) if str(err).startswith(f'{path}:') else f'{path}: {err}'
+        raise RecipeError(msg) from err
+
+
+def build_recipe(entries: dict[str, Any]) -> Recipe:
+    """A recipe from its entries, as YAML has them.
+
+    Args:
+        entries: Values by name.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: Naming the entry that is unknown, missing or wrong.
+    """
     known = {item.name: item for item in dataclasses.fields(Recipe)}
-    for name in values:
+    for name in entries:
         if name not in known:
-            msg = f'{path}: unknown entry {name!r}; known are {", ".join(known)}'
+            msg = f'unknown entry {name!r}; known are {", ".join(known)}'
             raise RecipeError(msg)
     for name in ('name', 'source', 'target', 'source_validation'):
-        if name not in values:
-            msg = f'{path}: the entry {name!r} is missing'
+        if name not in entries:
+            msg = f'the entry {name!r} is missing'
             raise RecipeError(msg)
     try:
-        return Recipe(**{name: _value(name, known[name], value) for name, value in values.items()})
-    except (RecipeError, CameraError) as err:
-        msg = f'{path}: {err}'
-        raise RecipeError(msg) from err
+        return Recipe(
+            **{name: _value(name, known[name], value) for name, value in entries.items()}
+        )
+    except CameraError as err:
+        raise RecipeError(str(err)) from err
 
 
 def _value(name: str, item: dataclasses.Field[Any], value: Any) -> Any:

@@ -21,13 +21,14 @@ from tqdm import tqdm
 
 from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
 from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
-from mono_metric_depth.training.aligned_drive import AlignedDrive
+from mono_metric_depth.training.aligned_drive import AlignedDrive, is_piece_of
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     save_checkpoint,
 )
-from mono_metric_depth.training.drive_cache import align_drives
+from mono_metric_depth.training.drive_cache import DriveMaker, align_drives
+from mono_metric_depth.training.fresh_drives import FreshDrives
 from mono_metric_depth.training.held_out import (
     depth_pairs,
     held_out_errors,
@@ -35,7 +36,7 @@ from mono_metric_depth.training.held_out import (
     predicted_depth,
     transfer_errors,
 )
-from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
+from mono_metric_depth.training.mixed_batches import Drives, MixedBatch, MixedBatches
 from mono_metric_depth.training.mixed_loss import MixedLoss
 from mono_metric_depth.training.networks import MAX_DEPTH, DepthNetwork, build_depth_network
 from mono_metric_depth.training.networks.encoder_weights import load_encoder_weights
@@ -54,6 +55,7 @@ _VALIDATE_EVERY = 500
 _VALIDATION_FRAMES = 10
 #: Entries of the recipe that may change before a training goes on.
 _MAY_CHANGE = {'name', 'target_test', 'steps', 'patience'}
+_TRAINED_ON = ('source', 'target', 'replay')
 _COLLAPSE_SPREAD = 0.02
 _COLLAPSE_AFTER = 500
 
@@ -70,7 +72,8 @@ class Trainer:
 
     Args:
         recipe: What to train.
-        folder: Where checkpoints, the log and cached drives go.
+        folder: Where checkpoints and the log go.
+        cache: Where aligned drives are kept; ``cache`` in the folder if left out.
         processes: This process among those that train together.
         stopped: Asked after every step; true ends training early, with a checkpoint.
 
@@ -84,11 +87,13 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         *,
+        cache: Path | None = None,
         processes: Processes | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
+        self._cache = cache or folder / 'cache'
         self._processes = processes or Processes(0, 1, torch.device('cpu'))
         self.device = self._processes.device
         self._stopped = stopped
@@ -105,6 +110,7 @@ class Trainer:
         layout: Any = {'device': self.device, 'memory_format': torch.channels_last}
         self.depth_network = _depth_network(recipe).to(**layout)
         self.pose_network = PoseNetwork().to(**layout)
+        self.pose_network.requires_grad_(recipe.reconstruction_weight > 0)
         loss = MixedLoss(
             self.depth_network, self.pose_network, recipe, _sixteen_bit_is_fast(self.device)
         )
@@ -119,6 +125,7 @@ class Trainer:
         )
         self._schedule = LambdaLR(self._optimiser, [self._depth_rate, self._rate])
         self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
+        self._makers: list[DriveMaker] = []
         self.step = 0
         self._best, self._stale, self._agreement = math.inf, 0, 1.0
         self._resume()
@@ -198,15 +205,36 @@ class Trainer:
             for first in (True, False):
                 if first == self._processes.first:
                     self._drives[entry, with_depth] = align_drives(
-                        getattr(self.recipe, entry),
-                        self.recipe.canonical_camera,
-                        levelled=self.recipe.levelled,
-                        with_depth=with_depth,
-                        moving=entry in ('source', 'target', 'replay'),
-                        cache=self.folder / 'cache',
+                        tuple(self._held_names(entry)), **self._alignment(entry, with_depth)
                     )
                 self._processes.wait()
         return self._drives[entry, with_depth]
+
+    def _alignment(self, entry: str, with_depth: bool) -> dict[str, Any]:
+        return {
+            'canonical': self.recipe.canonical_camera,
+            'levelled': self.recipe.levelled,
+            'with_depth': with_depth,
+            'moving': entry in _TRAINED_ON,
+            'aligned': self.recipe.aligned,
+            'cache': self._cache,
+            'device': str(self.device),
+        }
+
+    def _held_names(self, entry: str) -> list[str]:
+        names = self.recipe.drives(entry)
+        return names[: self.recipe.held_drives or None] if entry in _TRAINED_ON else names
+
+    def _pool(self, entry: str, *, with_depth: bool) -> Drives:
+        """The drives to draw from: all of them, or so many at a time as are held at once."""
+        drives = self.drives(entry, with_depth=with_depth)
+        names, held = self.recipe.drives(entry), self._held_names(entry)
+        if len(names) == len(held):
+            return drives
+        maker = DriveMaker(**self._alignment(entry, with_depth))
+        self._makers.append(maker)
+        first = [[drive for drive in drives if is_piece_of(drive.name, name)] for name in held]
+        return FreshDrives(names, len(held), self.recipe.fresh_every, first, maker.make)
 
     def _check_truth(self, entry: str) -> None:
         """Refuse drives without ground truth, or with ground truth that is not in metres."""
@@ -226,7 +254,7 @@ class Trainer:
                 continue
             rotation = None if self.recipe.levelled else drive.mount.rotation()
             try:
-                view = RoadView(self.recipe.canonical_camera, rotation)
+                view = RoadView(drive.camera, rotation)
             except RoadPlaneError:
                 return []  # this camera sees no road
             for depth in drive.depth[:: max(1, len(drive.depth) // 5)]:
@@ -249,13 +277,12 @@ class Trainer:
         # A person's own drives first: what is wrong with them shows before worlds are rendered.
         self.drives('target', with_depth=False)
         batches = MixedBatches(
-            self.drives('source', with_depth=True),
-            self.drives('target', with_depth=False),
-            recipe.canonical_camera,
+            self._pool('source', with_depth=True),
+            self._pool('target', with_depth=False),
             recipe.source_batch,
             recipe.target_batch,
             recipe.seed,
-            replay=self.drives('replay', with_depth=False),
+            replay=self._pool('replay', with_depth=False),
             replay_share=recipe.replay_share,
             part=(self._processes.rank, self._processes.count),
         )
@@ -302,6 +329,8 @@ class Trainer:
                     return self._return_to_best()
         finally:
             bar.close()
+            for maker in self._makers:
+                maker.close()
             if log is not None:
                 log.close()
         return True
@@ -338,7 +367,7 @@ class Trainer:
             self._raise_not_finite(each, batch)
         self._optimiser.step()
         self._schedule.step()
-        self._agreement += 0.02 * (losses['agreement'] - self._agreement)
+        self._agreement += 0.02 * (losses.get('agreement', 1.0) - self._agreement)
         if self.step > _COLLAPSE_AFTER:
             self._refuse_collapse(losses['depth_spread'])
         return losses

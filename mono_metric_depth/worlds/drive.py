@@ -60,6 +60,7 @@ class Drive:
         frames: Number of frames.
         camera: Instead of the drive's own, which is the domain's with a focal length of its own.
         height: Of the camera above the road (m), instead of one drawn from the domain's range.
+        pitch: Mean pitch of the camera (rad, positive looks down), likewise.
         device: Where to render.
         supersample: Side of the grid of samples averaged in each pixel. Depth is always that of
             the pixel's centre.
@@ -80,6 +81,7 @@ class Drive:
         *,
         camera: Camera | None = None,
         height: float | None = None,
+        pitch: float | None = None,
         device: str | torch.device = 'cpu',
         supersample: int = 1,
     ) -> None:
@@ -94,6 +96,9 @@ class Drive:
             raise WorldError(msg)
         if height is not None and not 0.8 <= height <= 3.0:
             msg = f'the camera must be 0.8 .. 3 m above the road, got {height}'
+            raise WorldError(msg)
+        if pitch is not None and not abs(pitch) <= 0.2:
+            msg = f'the camera must be pitched by -0.2 .. 0.2 rad, got {pitch}'
             raise WorldError(msg)
         self.domain = DOMAINS[domain] if isinstance(domain, str) else domain
         if height is not None:
@@ -117,7 +122,9 @@ class Drive:
         self.road = road_of(self.domain, rng, length + _VIEW)
         obstacles = obstacles_of(self.domain, self.road, rng, length)
         track = _track(self.domain, self.road, obstacles, rng)
-        self._poses = _poses(self.domain, self.road, track, travelled(seconds), seconds, rng)
+        self._poses = _poses(
+            self.domain, self.road, track, travelled(seconds), seconds, rng, pitch
+        )
         clock = np.arange(0.0, seconds[-1] + 0.3, 0.1)
         trip = Trip(track, clock, travelled(clock), 1.1 * speed)
         self.scene = scene_of(self.domain, self.road, trip, obstacles, rng)
@@ -184,6 +191,7 @@ def _poses(
     travelled: np.ndarray,
     seconds: np.ndarray,
     rng: np.random.Generator,
+    mean_pitch: float | None,
 ) -> list[Pose]:
     """Poses along a track; mounts shake smoothly."""
 
@@ -195,7 +203,8 @@ def _poses(
         return amplitude * np.asarray(0.6 * waves[0] + 0.4 * waves[1])
 
     height = rng.uniform(*domain.height) + shaking(0.012)
-    pitch = rng.uniform(-domain.pitch, domain.pitch) + shaking(domain.jitter)
+    drawn = rng.uniform(-domain.pitch, domain.pitch)
+    pitch = (drawn if mean_pitch is None else mean_pitch) + shaking(domain.jitter)
     roll = rng.uniform(-domain.roll, domain.roll) + shaking(domain.jitter * 0.7)
     offset = track.lateral(travelled)
     drift = np.arctan((track.lateral(travelled + 0.1) - track.lateral(travelled - 0.1)) / 0.2)

@@ -1,0 +1,265 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The experiments on the one scalar, from the plan to the page."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mono_metric_depth.commands import experiments
+from mono_metric_depth.evaluation.one_scalar_page import page
+from mono_metric_depth.training.aligned_drive import AlignedDrive
+from mono_metric_depth.training.experiments.image_scale import image_scales, train_image_scale
+from mono_metric_depth.training.experiments.measurements import Predictions, measure
+from mono_metric_depth.training.experiments.plan import Plan, Settings, load_settings
+from mono_metric_depth.training.experiments.results import Results, ResultsError, read_results
+from mono_metric_depth.training.recipe import RecipeError
+from test_training import CANONICAL, drives
+
+ROOT = Path(__file__).parents[1]
+CAMERA = {'width': 64, 'height': 64, 'fx': 50, 'fy': 50, 'cx': 31.5, 'cy': 27}
+TINY = {
+    **yaml.safe_load((ROOT / 'config' / 'experiments.yaml').read_text()),
+    'pairs': [['town', 'suburb'], ['suburb', 'country']],
+    'seeds': [0],
+    'train': '0-0',
+    'validation': '900-900',
+    'test': '901-901',
+    'frames': 5,
+    'heights': [1.2],
+    'pitches': [-0.04],
+    'annotated': [2],
+    'image_scale_steps': 3,
+    'continual_steps': 2,
+    'recipe': {
+        'network': 'nano',
+        'canonical_camera': CAMERA,
+        'source_batch': 2,
+        'target_batch': 1,
+        'steps': 100,
+        'learning_rate': 0.003,
+        'source_depth_weight': 1.0,
+    },
+}
+
+
+@pytest.fixture(scope='module')
+def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('experiments') / 'experiments.yaml'
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope='module')
+def settings() -> Settings:
+    return load_settings(ROOT / 'config' / 'experiments.yaml')
+
+
+def test_the_page_says_what_the_committed_results_say() -> None:
+    folder = ROOT / 'docs' / 'one_scalar'
+    assert (folder / 'README.md').read_text() == page(read_results(folder / 'results.json'))
+
+
+def test_the_plan_covers_every_pair_and_seed_and_holds_test_drives_out(settings: Settings) -> None:
+    plan = Plan.of(settings)
+    assert len({row.name for row in plan.rows}) == len(plan.rows)
+    assert len(settings.pairs) >= 3
+    assert len(settings.seeds) >= 3
+    variants = {row.variant for row in plan.rows}
+    assert {'mixed', 'unaligned', 'target_only', 'source_only', 'target_supervised'} <= variants
+    for row in plan.rows:
+        needed = list(plan.networks_of(row))
+        assert needed
+        for name in needed:
+            recipe = plan.networks[name].recipe
+            trained = {*recipe.source, *recipe.target, *recipe.replay}
+            assert trained.isdisjoint({*row.validation, *row.test})
+            assert recipe.seed == row.seed
+    order = list(plan.networks)
+    for network in plan.networks.values():
+        assert not network.start or order.index(network.start) < order.index(network.name)
+    # Separate networks differ in nothing but what they see.
+    mixed, alone = (plan.networks[name].recipe for name in ('mixed-town-suburb-0', 'alone-town-0'))
+    assert mixed.source_batch + mixed.target_batch == alone.source_batch
+    assert alone.target == ()
+    assert not plan.networks['unaligned-town-suburb-0'].recipe.aligned
+
+
+def test_rows_are_trained_and_measured_once(
+    settings_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ['--config', str(settings_file), '--output', str(tmp_path / 'page')]
+    command += ['--folder', str(tmp_path / 'work'), '--devices', 'cpu', '--only', 'continual']
+    experiments.main(command)
+    results = read_results(tmp_path / 'page' / 'results.json')
+    assert set(results.rows) == {
+        f'town-{name}-0'
+        for name in (
+            'country-continual_before',
+            'country-continual',
+            'suburb-continual_kept',
+            'country-continual_without_replay',
+            'suburb-continual_without_replay_kept',
+        )
+    }
+    for row in results.rows.values():
+        assert row['target']['transferred']['abs_rel'] > 0
+        assert row['control']['transferred']['abs_rel'] > 0
+        assert row['height_law'] == pytest.approx(0, abs=0.02)
+        assert [part['images'] for part in row['annotated']] == [2, 3]
+    text = (tmp_path / 'page' / 'README.md').read_text()
+    assert 'On to a third domain' in text
+    assert not list((tmp_path / 'work' / 'runs').iterdir())
+
+    # What is there is not repeated; a row that lacks is measured with the weights that are there.
+    before = (tmp_path / 'page' / 'results.json').read_text()
+    document = json.loads(before)
+    del document['rows']['town-country-continual-0']
+    (tmp_path / 'page' / 'results.json').write_text(json.dumps(document))
+    capsys.readouterr()
+    experiments.main(command)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == 'town-country-continual-0'
+    assert len(printed) == 2
+    assert (tmp_path / 'page' / 'results.json').read_text() == before
+
+
+def test_a_training_that_fails_is_a_result(
+    settings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mono_metric_depth.training.experiments import runs
+
+    plan = Plan.of(load_settings(settings_file))
+    network = plan.networks['mixed-town-suburb-0']
+
+    class Failing:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise runs.TrainingError('depth collapsed')
+
+    monkeypatch.setattr(runs, 'Trainer', Failing)
+    runs._train(network, tmp_path, exported=False)
+    row = next(row for row in plan.rows if row.name == 'town-suburb-mixed-0')
+    assert runs._measured(plan, row, tmp_path, 'cpu') == {'failed': 'depth collapsed'}
+    failed = {'variant': 'mixed', 'seed': 0, 'failed': 'depth collapsed'}
+    assert 'depth collapsed' in page(Results({}, {'town-suburb-mixed-0': failed}))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'stepz': 1}, "entry 'stepz' is unknown"),
+        ({'seeds': None}, 'seeds is None'),
+        ({'seeds': []}, 'must not be empty'),
+        ({'recipe': {**TINY['recipe'], 'steps': 0}}, 'steps must be at least 1'),
+        ({'test': '0-3'}, 'must be held out'),
+    ],
+)
+def test_wrong_settings_are_named(
+    change: dict[str, object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'experiments.yaml'
+    path.write_text(yaml.safe_dump({**TINY, **change}))
+    with pytest.raises(RecipeError, match=message):
+        load_settings(path)
+    with pytest.raises(SystemExit):
+        experiments.main(['--config', str(path)])
+    assert message in capsys.readouterr().err
+
+
+def test_files_that_hold_no_results_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'results.json'
+    assert read_results(path).rows == {}
+    for text in ('', '[]', '{"rows": []}', '{"settings": {}, "rows": {"a": 1}}', '[' * 100_000):
+        path.write_text(text)
+        with pytest.raises(ResultsError, match='holds no results'):
+            read_results(path)
+
+
+def planted(heights: list[float], ratio: Any, seed: int = 0) -> Predictions:
+    """Predictions off by a ratio that may depend on the height of the camera."""
+    rng = np.random.default_rng(seed)
+    pairs, frames = [], []
+    for drive, height in enumerate(heights):
+        for index in range(4):
+            true = rng.uniform(4, 60, 400)
+            pairs.append((true / ratio(height) * rng.normal(1, 0.02, 400), true))
+            frames.append((drive, index))
+    return Predictions(pairs, frames, np.array(heights), None)
+
+
+def measured(source: Predictions, target: Predictions) -> dict[str, Any]:
+    test = drives('test', 10.0)
+    return measure(source, target, test, test, (0.5, 80.0), (3,))
+
+
+def test_a_planted_scale_error_is_found() -> None:
+    found = measured(planted([1.5] * 3, lambda _: 2.2), planted([1.5] * 3, lambda _: 2.0, seed=1))
+    target = found['target']
+    assert target['scale_error'] == pytest.approx(0.1, abs=0.01)
+    assert target['transferred']['abs_rel'] == pytest.approx(0.1, abs=0.01)
+    assert target['oracle_global']['abs_rel'] == pytest.approx(0.016, abs=0.003)
+    assert target['unscaled_error'] == pytest.approx(-0.5, abs=0.01)
+    assert found['height_law'] == 0
+    assert found['annotated'][0]['images'] == 3
+    assert found['annotated'][0]['scale_error'] == pytest.approx(0.1, abs=0.03)
+    control = found['control']  # knows the very depth
+    assert control['transferred']['abs_rel'] == pytest.approx(0, abs=1e-3)
+
+
+def test_scale_that_goes_with_height_is_one_number_per_metre() -> None:
+    def law(height: float) -> float:
+        return 2.0 * height
+
+    found = measured(planted([1.5] * 3, law), planted([1.2, 1.5, 1.8], law, seed=1))
+    assert found['target']['spread'] > 0.15
+    assert found['at_one_height']['spread'] < 0.01
+    assert found['at_one_height']['scale_error'] == pytest.approx(0, abs=0.01)
+    assert found['at_one_height']['abs_rel'] < 0.02
+    lower = measured(planted([1.5] * 3, law), planted([1.2] * 3, law, seed=1))
+    assert lower['target']['scale_error'] == pytest.approx(lower['height_law'], abs=0.01)
+
+
+def test_the_page_tells_what_holds_from_what_does_not() -> None:
+    good = measured(planted([1.5] * 3, lambda _: 2.0), planted([1.5] * 3, lambda _: 2.0, seed=1))
+    bad = measured(planted([1.5] * 3, lambda _: 2.2), planted([1.5] * 3, lambda _: 2.0, seed=1))
+    rows = {}
+    for seed, found in enumerate((good, bad)):
+        row = copy.deepcopy(found)
+        row['control']['transferred']['abs_rel'] = 0.4
+        row |= {'variant': 'mixed', 'seed': seed}
+        row['source']['name'], row['target']['name'] = 'town', 'suburb'
+        rows[f'town-suburb-mixed-{seed}'] = row
+    text = page(Results({}, rows))
+    assert '| town to suburb | one scalar | 1 of 2 | 1 of 2 | 2 of 2 |' in text
+    assert '2 seeds' in text
+
+
+def test_a_network_of_image_scales_learns_what_can_be_seen() -> None:
+    class Constant(torch.nn.Module):
+        """Predicts 10 m for everything."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [x.new_full((len(x), 1, *x.shape[2:]), 10.0)]
+
+    def shaded(depth: float, shade: int) -> AlignedDrive:
+        (drive,) = drives(f'{depth}', depth, count=1)
+        drive.images[:, :, : CANONICAL.width // 2] = shade
+        return drive
+
+    pool = [shaded(8.0, 20), shaded(16.0, 235)]
+    network = Constant()
+    model = train_image_scale(network, pool, (0.5, 80.0), 150, seed=0)
+    scales = image_scales(model, network, pool, [(0, 0), (1, 0)])
+    assert scales == pytest.approx([0.8, 1.6], rel=0.15)
