@@ -687,7 +687,9 @@ def test_a_camera_of_a_world_can_have_a_given_height() -> None:
 
 def test_a_camera_of_a_world_can_have_a_given_pitch() -> None:
     pytest.importorskip('torch')
-    assert sequence_names('world:town:0-1@1.5-0.04') == [f'world:town:{n}@1.5-0.04' for n in (0, 1)]
+    assert sequence_names('world:town:0-1@1.5-0.04') == [
+        f'world:town:{n}@1.5-0.04' for n in (0, 1)
+    ]
     pitches = {}
     for name in ('world:town:1x3@1.5', 'world:town:1x3@1.5-0.04', 'world:town:1x3@1.5+0.00'):
         mounts = open_sequence(name).mounts

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from test_training import CANONICAL, drives
 
 from mono_metric_depth.commands import experiments
 from mono_metric_depth.evaluation.one_scalar_page import page
@@ -22,7 +23,6 @@ from mono_metric_depth.training.experiments.measurements import Predictions, mea
 from mono_metric_depth.training.experiments.plan import Plan, Settings, load_settings
 from mono_metric_depth.training.experiments.results import Results, ResultsError, read_results
 from mono_metric_depth.training.recipe import RecipeError
-from test_training import CANONICAL, drives
 
 ROOT = Path(__file__).parents[1]
 CAMERA = {'width': 64, 'height': 64, 'fx': 50, 'fy': 50, 'cx': 31.5, 'cy': 27}

@@ -465,12 +465,12 @@ def draw_results(results: Results, path: Path) -> None:
     labels = [name.replace('_', ' ') for name in variants]
     for number, (source, target) in enumerate(_pairs(rows)):
         shift, colour = 0.2 * (number - 1), f'C{number}'
-        for axes, value in (
-            (errors_axes, lambda row: 100 * _scale_error(row)),
-            (abs_axes, lambda row: _abs_rel(row, 'transferred')),
+        for axes, value, factor in (
+            (errors_axes, _scale_error, 100),
+            (abs_axes, _transferred, 1),
         ):
             points = [
-                (place + shift, value(row))
+                (place + shift, factor * value(row))
                 for place, variant in enumerate(variants)
                 for row in _of(rows, variant, source, target)
             ]
@@ -585,6 +585,10 @@ def _scale_error(row: Row) -> float:
 
 def _abs_rel(row: Row, kind: str) -> float:
     return float(row['target'][kind]['abs_rel'])
+
+
+def _transferred(row: Row) -> float:
+    return _abs_rel(row, 'transferred')
 
 
 def _control(row: Row) -> float:

@@ -184,7 +184,7 @@ class Plan:
 
     def _main(self, source: str, target: str, seed: int) -> None:
         weight = self.settings.source_depth_weight
-        supervised = {'source_depth_weight': 1.0, 'reconstruction_weight': 0.0}
+        supervised: dict[str, Any] = {'source_depth_weight': 1.0, 'reconstruction_weight': 0.0}
         mixed = self._train('mixed', source, target, seed)
         unaligned = self._train('unaligned', source, target, seed, aligned=False)
         guided = self._train('source_supervised', source, target, seed, source_depth_weight=weight)
@@ -203,7 +203,7 @@ class Plan:
 
     def _sweeps(self, source: str, target: str, seed: int) -> None:
         settings = self.settings
-        row = (source, target, seed)
+        row = source, target, seed
         consistent = self._train(
             'geometry', source, target, seed, geometry_weight=settings.geometry_weight
         )
@@ -216,12 +216,12 @@ class Plan:
         straight = f'{settings.level}+0.00'
         for pitch in settings.pitches:
             mount = f'{settings.level}{pitch:+.2f}'
-            mounts = {'source_mount': straight, 'target_mount': mount}
+            mounts: dict[str, Any] = {'source_mount': straight, 'target_mount': mount}
             variant = f'pitch_{pitch:+.2f}'
             network = self._train(variant, source, target, seed, levelled=False, **mounts)
             self._row(variant, *row, network, **mounts)
         # Every camera at its own height, with its own pitch and roll.
-        own = {'source_mount': '', 'target_mount': ''}
+        own: dict[str, Any] = {'source_mount': '', 'target_mount': ''}
         for variant, levelled in (('own_mounts', False), ('own_mounts_levelled', True)):
             network = self._train(variant, source, target, seed, levelled=levelled, **own)
             self._row(variant, *row, network, **own)

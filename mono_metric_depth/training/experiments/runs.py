@@ -231,8 +231,6 @@ def _measured(plan: Plan, row: Row, folder: Path, device: str) -> dict[str, Any]
         scales = image_scales(model, networks[row.network], test, target.frames)
     source = predicted(row.scale_network, _drives(row.validation, recipe, folder))
     try:
-        return measure(
-            source, target, control, test, depth_range, plan.settings.annotated, scales
-        )
+        return measure(source, target, control, test, depth_range, plan.settings.annotated, scales)
     except ScaleError as err:
         return {'failed': str(err)}
