@@ -30,6 +30,7 @@ from mono_metric_depth.training.recipe import Recipe, load_recipe
 from mono_metric_depth.training.trainer import Trainer, TrainingError
 from mono_metric_depth.training.training_log import TrainingLog
 
+CONFIG = Path(__file__).parents[1] / 'config'
 SMALL = {
     'name': 'small',
     'source': ['world:town:0x5'],
@@ -174,13 +175,19 @@ def test_a_batch_that_cannot_be_divided_is_refused(recipe_file: Path, tmp_path: 
         Trainer(load_recipe(recipe_file), tmp_path, processes=processes)
 
 
+@pytest.mark.parametrize('name', ['train', 'experiments'])
 def test_sigterm_while_drives_are_prepared_leaves_no_process(
-    recipe_file: Path, tmp_path: Path
+    name: str, recipe_file: Path, tmp_path: Path
 ) -> None:
-    recipe_file.write_text(yaml.safe_dump({**SMALL, 'target': ['world:suburb:0-9x400']}))
+    settings = {**SMALL, 'target': ['world:suburb:0-9x400']}
+    if name == 'experiments':
+        settings = yaml.safe_load((CONFIG / 'experiments.yaml').read_text()) | {'frames': 400}
+    recipe_file.write_text(yaml.safe_dump(settings))
     folder = tmp_path / 'run'
-    command = [sys.executable, '-m', 'mono_metric_depth.commands.train']
-    command += ['--config', str(recipe_file), '--folder', str(folder), '--device', 'cpu']
+    command = [sys.executable, '-m', f'mono_metric_depth.commands.{name}']
+    command += ['--config', str(recipe_file), '--folder', str(folder)]
+    command += ['--output', str(tmp_path / 'output')]
+    command += ['--devices' if name == 'experiments' else '--device', 'cpu']
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
         assert process.stderr is not None
         process.stderr.read(1)  # the bar

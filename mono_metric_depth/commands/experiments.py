@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 from mono_metric_depth.commands import (
@@ -63,6 +64,8 @@ def _run(config: Path, results: Path, options: argparse.Namespace) -> None:
     devices = options.devices or [f'cuda:{index}' for index in range(count)] or ['cpu']
     for device in devices:
         require_device(device)
+    # As Ctrl-C: the processes that train and render must end with this one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = Plan.of(load_settings(config))
     if not any(options.only in row.name for row in plan.rows):
         fail(f'no row has {options.only!r} in its name; there are {plan.rows[0].name}, ...')

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -122,6 +123,9 @@ _DEVICE = 'cpu'
 def _take_device(free: Any, threads: int) -> None:
     """In a worker: the device that it trains on."""
     global _DEVICE
+    # Ctrl-C is the parent's, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _DEVICE = free.get()
     torch.set_num_threads(threads)
 
