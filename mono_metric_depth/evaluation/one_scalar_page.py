@@ -86,7 +86,8 @@ compared at equal cost. Numbers are means over {_count(seeds, 'seed')}, with the
 are several.
 
 *Scale error* is transferred scalar / oracle scalar - 1: the scalar fitted by Theil-Sen on held-out
-**source** drives, against the median ratio on the target's own truth. *Transferred* is AbsRel with
+**source** drives, against the median ratio on the target's own truth; *by medians*: the median
+ratio on both sides, so that how far depth is bent does not enter. *Transferred* is AbsRel with
 the former, *oracle* with the latter, *per image* with each image's own median ratio (both need the
 truth that a robot does not have), *unscaled* as the network gives it. *Spread* is the relative
 spread of the per-image ratio. The *control* is no network at all: the median true depth of the
@@ -131,6 +132,7 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
             continue
         cells = [
             _range(map(_scale_error, found), _percent),
+            _range((r['target']['transferred_median']['scale_error'] for r in found), _percent),
             *(
                 _range((_abs_rel(row, kind) for row in found), _three)
                 for kind in ('transferred', 'oracle_global', 'oracle_per_image', 'unscaled')
@@ -149,6 +151,7 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
         c = control[0]['control']
         cells = [
             _percent(c['scale_error']),
+            '',
             *(_three(c[kind]['abs_rel']) for kind in ('transferred', 'oracle_global')),
             _three(c['oracle_per_image']['abs_rel']),
             '',
@@ -160,8 +163,8 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
     law = f' {_percent(control[0]["height_law"])}.' if control else '.'
     text = (
         f'## {source.capitalize()} to {target}\n\n'
-        '| | scale error | transferred | oracle | per image | unscaled | spread | r | delta1 |\n'
-        '|---|---|---|---|---|---|---|---|---|\n' + '\n'.join(lines)
+        '| | scale error | by medians | transferred | oracle | per image | unscaled | spread | r '
+        '| delta1 |\n|---|---|---|---|---|---|---|---|---|---|\n' + '\n'.join(lines)
     )
     return (
         f'{text}\n\nWere scale to go with camera height alone, the scale error would be{law} '

@@ -26,6 +26,8 @@ from mono_metric_depth.scale import (
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.held_out import median_depth, predicted_depth
 
+#: Raise it when a measure changes: rows are then measured again.
+MEASURES_VERSION = 2
 #: Every so many frames of a drive are measured: neighbours say nearly the same.
 _EVERY = 2
 
@@ -151,6 +153,7 @@ def measure(
         Numbers by name, nested, for JSON.
     """
     scale = fit_scale(source.pairs, source='')
+    median = float(np.median(image_ratios(source.pairs)))
     ratios = image_ratios(target.pairs)
     oracle = float(np.median(ratios))
     own = fit_scale(target.pairs, source='')
@@ -166,6 +169,11 @@ def measure(
         'target': {
             'images': len(target.pairs),
             'transferred': errors(target.pairs, scale.value),
+            # The scalar by the estimator of the oracle: the median ratio of the source.
+            'transferred_median': {
+                **errors(target.pairs, median),
+                'scale_error': median / oracle - 1,
+            },
             'oracle_global': errors(target.pairs, oracle),
             'oracle_per_image': errors(target.pairs, ratios),
             'unscaled': errors(target.pairs, 1.0),

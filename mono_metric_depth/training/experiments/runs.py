@@ -24,7 +24,12 @@ from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import load_checkpoint, save_checkpoint
 from mono_metric_depth.training.drive_cache import align_drives
 from mono_metric_depth.training.experiments.image_scale import image_scales, train_image_scale
-from mono_metric_depth.training.experiments.measurements import Predictions, measure, predictions
+from mono_metric_depth.training.experiments.measurements import (
+    MEASURES_VERSION,
+    Predictions,
+    measure,
+    predictions,
+)
 from mono_metric_depth.training.experiments.plan import Network, Plan, Row
 from mono_metric_depth.training.experiments.results import (
     Results,
@@ -151,6 +156,7 @@ def _key(plan: Plan, row: Row) -> str:
     """What a row's numbers follow from: whoever changes it gets new ones."""
     parts = [_recipe_key(plan.networks[name]) for name in plan.networks_of(row)]
     parts += [repr(row), repr(plan.settings.annotated), repr(plan.settings.image_scale_steps)]
+    parts.append(str(MEASURES_VERSION))
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
 
 
