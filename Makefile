@@ -25,7 +25,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The shipped model, from nothing; 40 to 50 minutes on two cores.
+# The shipped model, from nothing; 45 minutes on two cores.
 MODEL := mono_metric_depth/models/default.onnx
 ROBOT := world:suburb:1000-1011x40@1.5
 models: $(READY)

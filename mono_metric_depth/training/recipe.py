@@ -78,7 +78,7 @@ class Recipe:
     levelled: bool = True
     source_batch: int = 6
     target_batch: int = 6
-    steps: int = 5000
+    steps: int = 5500
     learning_rate: float = 1e-3
     source_depth_weight: float = 0.2
     reconstruction_weight: float = 1.0
