@@ -72,18 +72,21 @@ def _introduction(settings: dict[str, Any], rows: list[Row]) -> str:
     recipe = settings.get('recipe', {})
     camera = recipe.get('canonical_camera', {})
     seeds = sorted({row['seed'] for row in rows})
+    planned, here = settings.get('rows', len(rows)), len(rows)
+    missing = f'\n\n**{here} of {planned} rows are measured so far.**' if here < planned else ''
     return f"""\
 # Is one scalar enough?
 
 Written by `{_COMMAND}` from [results.json](results.json); everything was fixed in
 [config/experiments.yaml](../../config/experiments.yaml) before anything was run. Domains are
 procedural worlds that differ in looks, layout, lens and speed; test drives have layouts and
-textures that no training has seen. Network `{recipe.get('network')}`,
-{camera.get('width')}x{camera.get('height')} px, {recipe.get('steps')} steps of
-{recipe.get('source_batch')} + {recipe.get('target_batch')} images: small, so that it can be
-repeated on two cores; errors are larger than those of the shipped models, and what is compared is
-compared at equal cost. Numbers are means over {_count(seeds, 'seed')}, with the range where there
-are several.
+textures that no training has seen.
+
+Network `{recipe.get('network')}`, {camera.get('width')}x{camera.get('height')} px,
+{recipe.get('steps')} steps of {recipe.get('source_batch')} + {recipe.get('target_batch')} images,
+learning rate {recipe.get('learning_rate')}: small, so that it can be repeated on two cores;
+errors are larger than those of the shipped models, and what is compared is compared at equal cost.
+Numbers are means over {_count(seeds, 'seed')}, with the range where there are several.{missing}
 
 *Scale error* is transferred scalar / oracle scalar - 1: the scalar fitted by Theil-Sen on held-out
 **source** drives, against the median ratio on the target's own truth; *by medians*: the median
@@ -110,7 +113,8 @@ def _summary(rows: list[Row]) -> str:
             of = len(found)
             lines.append(
                 f'| {source} to {target} | {name} | {good} of {of} | {near} of {of} '
-                f'| {ahead} of {of} | {_range(map(_scale_error, found), _percent)} |'
+                f'| {ahead} of {of} | {_range(map(_scale_error, found), _percent)} '
+                f'| {_range(map(_median_error, found), _percent)} |'
             )
     if not lines:
         return ''
@@ -119,8 +123,8 @@ def _summary(rows: list[Row]) -> str:
         f'Seeds for which the claim holds: scale error within {LARGEST_SCALE_ERROR:.0%}; '
         f'transferred AbsRel at most {LARGEST_EXCESS} above that with every image scaled by its '
         'own truth; transferred AbsRel at most 0.8 times that of the control.\n\n'
-        '| domains | recipe | scale | as good as per image | ahead of control | scale error |\n'
-        '|---|---|---|---|---|---|\n' + '\n'.join(lines)
+        '| domains | recipe | scale | as good as per image | ahead of control | scale error '
+        '| by medians |\n|---|---|---|---|---|---|---|\n' + '\n'.join(lines)
     )
 
 
@@ -132,7 +136,7 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
             continue
         cells = [
             _range(map(_scale_error, found), _percent),
-            _range((r['target']['transferred_median']['scale_error'] for r in found), _percent),
+            _range(map(_median_error, found), _percent),
             *(
                 _range((_abs_rel(row, kind) for row in found), _three)
                 for kind in ('transferred', 'oracle_global', 'oracle_per_image', 'unscaled')
@@ -375,7 +379,7 @@ def _annotated(rows: list[Row]) -> str:
         return ''
     return (
         '## (i) How many annotated source images\n\n'
-        f'Mean over {len(found)} trainings (all pairs, all seeds) of (a).\n\n'
+        f'Mean over {_count(found, "training")} of (a), of all pairs and seeds.\n\n'
         '| images | width of the 95 % interval | size of the scale error on the target |\n'
         '|---|---|---|\n' + '\n'.join(lines)
     )
@@ -444,7 +448,7 @@ def _advice(rows: list[Row]) -> str:
     return (
         '## Before you trust metres on your robot\n\n'
         f'- The largest scale error above, at equal camera height, is '
-        f'{_percent(_scale_error(worst))} ({worst["source"]} to {worst["target"]["name"]}, '
+        f'{_percent(_scale_error(worst))} ({" to ".join(_names(worst))}, '
         f'{worst["variant"].replace("_", "-")}, seed {worst["seed"]}). Nothing in the loss ties '
         'the two domains to one scale: that it comes near is an observation, to be made again '
         'for every pair.\n'
@@ -584,6 +588,10 @@ def _sweep(rows: list[Row], prefix: str) -> list[tuple[str, list[Row]]]:
 
 def _scale_error(row: Row) -> float:
     return float(row['target']['scale_error'])
+
+
+def _median_error(row: Row) -> float:
+    return float(row['target']['transferred_median']['scale_error'])
 
 
 def _abs_rel(row: Row, kind: str) -> float:

@@ -60,7 +60,7 @@ def run_plan(
         Name of each row as it is written.
     """
     results = read_results(results_file).rows
-    settings = dataclasses.asdict(plan.settings)
+    settings = {**dataclasses.asdict(plan.settings), 'rows': len(plan.rows)}
     order = {row.name: number for number, row in enumerate(plan.rows)}
     rows = [
         row
