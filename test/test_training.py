@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import train
+from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
@@ -288,6 +289,17 @@ def test_training_on_fresh_drives_goes_on_exactly(recipe_file: Path, tmp_path: P
         )
 
 
+@pytest.mark.parametrize('name', ['world:suburb:9x4@9', 'world:moon:9x4', 'nowhere/bag'])
+def test_a_drive_that_is_not_there_is_named_before_any_is_rendered(
+    name: str, recipe_file: Path, tmp_path: Path
+) -> None:
+    changes = {'target': [*SMALL['target'], name], 'held_drives': 1}  # type: ignore[misc]
+    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
+    with pytest.raises(DatasetError, match=name):
+        trainer.train()
+    assert not (tmp_path / 'run' / 'cache').exists()
+
+
 def test_a_share_of_the_target_half_replays_earlier_targets() -> None:
     batches = MixedBatches(
         drives('source', 10),
@@ -489,8 +501,9 @@ def test_ground_truth_that_is_missing_or_no_metres_is_refused(
         ({'start': 'no.onnx'}, 'start: there is no file'),
         ({'replay_share': 1.0}, 'replay_share must be at most 0.9'),
         ({'patience': -1}, 'patience must be'),
-        ({'target': []}, 'target names 0 drives, but target_batch is 1'),
-        ({'target_batch': 0}, 'target names 1 drives, but target_batch is 0'),
+        ({'target': []}, r'target is \[\], but target_batch is 1'),
+        ({'target_batch': 0}, 'but target_batch is 0'),
+        ({'target': [], 'target_batch': 0, 'replay': ['world:town:7x3']}, 'replay is a share'),
         (
             {'source_depth_weight': 0, 'reconstruction_weight': 0},
             'both 0: nothing to learn from',

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 from mono_metric_depth.camera import Mount
@@ -179,23 +180,54 @@ def _open_world(name: str, device: str) -> FrameSequence:
     if match['last'] is not None:
         msg = f'{name!r} is several drives: open each of sequence_names({name!r})'
         raise DatasetError(msg)
+    drive = _worlds(name)
+    frames = int(match['frames'] or 60)
+    try:
+        height, pitch = _mount(match)
+        seed = int(match['first'])
+        world: FrameSequence = drive.Drive(
+            match['domain'], seed, frames, height=height, pitch=pitch, device=device
+        )
+        return world
+    except drive.WorldError as err:
+        msg = f'{name!r}: {err}'
+        raise DatasetError(msg) from err
+
+
+def _worlds(name: str) -> ModuleType:
+    """The module that makes drives of worlds."""
     try:
         # Worlds need torch; data sets do not.
-        from mono_metric_depth.worlds.domain import DOMAINS
-        from mono_metric_depth.worlds.drive import Drive, WorldError
+        from mono_metric_depth.worlds import drive
     except ImportError as err:
         msg = f"{name!r}: worlds need {err.name}: pip install 'mono_metric_depth[train]'"
         raise DatasetError(msg) from err
-    if match['domain'] not in DOMAINS:
-        msg = f'{name!r}: unknown domain; known are {", ".join(DOMAINS)}'
-        raise DatasetError(msg)
-    frames = int(match['frames'] or 60)
+    return drive
+
+
+def _mount(match: re.Match[str]) -> tuple[float | None, float | None]:
+    height, pitch = match['height'], match['pitch']
+    return float(height) if height else None, float(pitch) if pitch else None
+
+
+def require_drive(name: str) -> None:
+    """Refuse a drive that cannot be there, without reading or rendering it.
+
+    Args:
+        name: One of :func:`sequence_names`.
+
+    Raises:
+        DatasetError: Naming it.
+    """
+    if not name.startswith('world:'):
+        if not drive_path(name)[0].exists():
+            msg = f'there is no drive {name}'
+            raise DatasetError(msg)
+        return
+    match, drive = _world(name), _worlds(name)
     try:
-        height = float(match['height']) if match['height'] else None
-        pitch = float(match['pitch']) if match['pitch'] else None
-        seed = int(match['first'])
-        return Drive(match['domain'], seed, frames, height=height, pitch=pitch, device=device)
-    except WorldError as err:
+        drive.check_drive(match['domain'], *_mount(match))
+    except drive.WorldError as err:
         msg = f'{name!r}: {err}'
         raise DatasetError(msg) from err
 
@@ -205,8 +237,8 @@ def _world(specification: str) -> re.Match[str]:
     if match is None:
         msg = (
             f'{specification!r}: a world is world:DOMAIN:SEED or world:DOMAIN:FIRST-LAST, '
-            'with x60 at the end for 60 frames and @1.5 for a camera 1.5 m above the road, for '
-            'example world:town:0-9x60@1.5'
+            'with x60 at the end for 60 frames and @1.5 for a camera 1.5 m above the road, or '
+            '@1.5-0.04 for one that also looks up by 0.04 rad, for example world:town:0-9x60@1.5'
         )
         raise DatasetError(msg)
     return match

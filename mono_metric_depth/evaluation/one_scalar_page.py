@@ -77,10 +77,9 @@ def _introduction(settings: dict[str, Any], rows: list[Row]) -> str:
     return f"""\
 # Is one scalar enough?
 
-Written by `{_COMMAND}` from [results.json](results.json); everything was fixed in
-[config/experiments.yaml](../../config/experiments.yaml) before anything was run. Domains are
-procedural worlds that differ in looks, layout, lens and speed; test drives have layouts and
-textures that no training has seen.
+Written by `{_COMMAND}` from [results.json](results.json), which also holds the settings, fixed
+before anything was run. Domains are procedural worlds that differ in looks, layout, lens and
+speed; test drives have layouts and textures that no training has seen.
 
 Network `{recipe.get('network')}`, {camera.get('width')}x{camera.get('height')} px,
 {recipe.get('steps')} steps of {recipe.get('source_batch')} + {recipe.get('target_batch')} images,

@@ -8,10 +8,11 @@ import hashlib
 import math
 import os
 import signal
+import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,13 +103,26 @@ def align_drives(
     return [drive for job in jobs for drive in _load(job)]
 
 
-def _one_thread() -> None:
-    """In a worker: as many workers as cores leave one thread to each; Ctrl-C is the parent's."""
-    import torch
-
+def end_with_parent() -> None:
+    """In a worker: end when the parent does, however it ends; Ctrl-C is the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not what the parent may have set: it ends this process, at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name='parent', daemon=True).start()
+
+
+def _one_thread() -> None:
+    """In a worker: as many workers as cores leave one thread to each."""
+    import torch
+
+    end_with_parent()
     torch.set_num_threads(1)
 
 
@@ -237,10 +251,9 @@ class DriveMaker:
 
     def close(self) -> None:
         """End the processes, whatever they are at."""
-        workers = list(self._pool._processes.values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
+        for worker in list(self._pool._processes.values()):
             worker.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _align(job: _Job) -> None:

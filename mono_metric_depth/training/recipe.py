@@ -148,12 +148,14 @@ class Recipe:
             if not getattr(self, name):
                 msg = f'{name} names no drive'
                 raise RecipeError(msg)
-        if bool(self.target) != bool(self.target_batch) or (self.replay and not self.target):
+        if bool(self.target) != bool(self.target_batch):
             msg = (
-                f'target names {len(self.target)} drives, but target_batch is '
-                f'{self.target_batch}; for training on the source alone target and replay must '
-                'be [] and target_batch 0'
+                f'target is {list(self.target)}, but target_batch is {self.target_batch}; for '
+                'training on the source alone target must be [] and target_batch 0'
             )
+            raise RecipeError(msg)
+        if self.replay and not self.target:
+            msg = 'replay is a share of the target half: without a target it must be []'
             raise RecipeError(msg)
         try:
             for name in ('source', 'target', 'source_validation', 'target_test', 'replay'):

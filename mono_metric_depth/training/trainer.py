@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from mono_metric_depth.datasets import require_drive
 from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
 from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive, is_piece_of
@@ -274,6 +275,9 @@ class Trainer:
             CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
+        for entry in (*_TRAINED_ON, 'source_validation', 'target_test'):
+            for name in recipe.drives(entry):
+                require_drive(name)
         # A person's own drives first: what is wrong with them shows before worlds are rendered.
         self.drives('target', with_depth=False)
         batches = MixedBatches(

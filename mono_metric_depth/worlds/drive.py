@@ -36,6 +36,26 @@ class WorldError(ValueError):
     """A drive that cannot be made."""
 
 
+def check_drive(domain: Domain | str, height: float | None, pitch: float | None) -> None:
+    """Refuse what no drive can be made of, before any is.
+
+    Args:
+        domain, height, pitch: As of :class:`Drive`.
+
+    Raises:
+        WorldError: Saying what is wrong.
+    """
+    if isinstance(domain, str) and domain not in DOMAINS:
+        msg = f'unknown domain; known are {", ".join(DOMAINS)}'
+        raise WorldError(msg)
+    if height is not None and not 0.8 <= height <= 3.0:
+        msg = f'the camera must be 0.8 .. 3 m above the road, got {height}'
+        raise WorldError(msg)
+    if pitch is not None and not abs(pitch) <= 0.2:
+        msg = f'the camera must be pitched by -0.2 .. 0.2 rad, got {pitch}'
+        raise WorldError(msg)
+
+
 @dataclass(frozen=True)
 class Pose:
     """Where the camera is at one frame.
@@ -85,20 +105,12 @@ class Drive:
         device: str | torch.device = 'cpu',
         supersample: int = 1,
     ) -> None:
-        if isinstance(domain, str) and domain not in DOMAINS:
-            msg = f'there is no domain {domain!r}; known are {", ".join(DOMAINS)}'
-            raise WorldError(msg)
+        check_drive(domain, height, pitch)
         if seed < 0 or frames < 1 or supersample < 1:
             msg = (
                 'a drive needs seed >= 0, frames >= 1 and supersample >= 1, '
                 f'got {seed}, {frames} and {supersample}'
             )
-            raise WorldError(msg)
-        if height is not None and not 0.8 <= height <= 3.0:
-            msg = f'the camera must be 0.8 .. 3 m above the road, got {height}'
-            raise WorldError(msg)
-        if pitch is not None and not abs(pitch) <= 0.2:
-            msg = f'the camera must be pitched by -0.2 .. 0.2 rad, got {pitch}'
             raise WorldError(msg)
         self.domain = DOMAINS[domain] if isinstance(domain, str) else domain
         if height is not None:

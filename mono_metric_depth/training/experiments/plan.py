@@ -110,6 +110,11 @@ class Row:
     image_scales: bool = False
 
 
+#: What the rows differ in.
+_SET_BY_THE_PLAN = {
+    *('name', 'seed', 'source', 'target', 'source_validation', 'target_test', 'replay', 'start'),
+    *('aligned', 'levelled', 'source_depth_weight', 'reconstruction_weight', 'geometry_weight'),
+}
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     'pairs': lambda pairs: tuple((str(source), str(target)) for source, target in pairs),
     'seeds': lambda seeds: tuple(int(seed) for seed in seeds),
@@ -144,6 +149,9 @@ def load_settings(path: Path | str) -> Settings:
     settings = Settings(**values)
     if not settings.pairs or not settings.seeds:
         msg = f'{path}: pairs and seeds must not be empty'
+        raise RecipeError(msg)
+    for name in _SET_BY_THE_PLAN.intersection(settings.recipe):
+        msg = f'{path}: recipe must leave {name} out: the experiments set it'
         raise RecipeError(msg)
     plan = Plan.of(settings)  # raises where a recipe cannot be trained
     for row in plan.rows:

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -22,7 +21,7 @@ from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.scale import ScaleError
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import load_checkpoint, save_checkpoint
-from mono_metric_depth.training.drive_cache import align_drives
+from mono_metric_depth.training.drive_cache import align_drives, end_with_parent
 from mono_metric_depth.training.experiments.image_scale import image_scales, train_image_scale
 from mono_metric_depth.training.experiments.measurements import (
     MEASURES_VERSION,
@@ -128,9 +127,7 @@ _DEVICE = 'cpu'
 def _take_device(free: Any, threads: int) -> None:
     """In a worker: the device that it trains on."""
     global _DEVICE
-    # Ctrl-C is the parent's, which ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
     _DEVICE = free.get()
     torch.set_num_threads(threads)
 
@@ -185,9 +182,12 @@ def _train(network: Network, folder: Path, exported: bool) -> None:
     recipe, weights = network.recipe, _weights(folder, network.name)
     weights.parent.mkdir(parents=True, exist_ok=True)
     if network.start:
-        recipe = dataclasses.replace(
-            recipe, start=str(folder / 'weights' / f'{network.start}.onnx')
-        )
+        start = folder / 'weights' / f'{network.start}.onnx'
+        if not start.is_file():
+            failed = {'recipe': _recipe_key(network), 'failed': f'{network.start} failed'}
+            save_checkpoint(failed, weights)
+            return
+        recipe = dataclasses.replace(recipe, start=str(start))
     run = folder / 'runs' / network.name
     processes = Processes(0, 1, torch.device(_DEVICE))
     outcome: dict[str, Any] = {'recipe': _recipe_key(network)}
