@@ -188,7 +188,10 @@ def test_sigterm_while_drives_are_prepared_leaves_no_process(
     command += ['--config', str(recipe_file), '--folder', str(folder)]
     command += ['--output', str(tmp_path / 'output')]
     command += ['--devices' if name == 'experiments' else '--device', 'cpu']
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+    shown = {**os.environ, 'TQDM_DISABLE': '0'}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, env=shown
+    ) as process:
         assert process.stderr is not None
         process.stderr.read(1)  # the bar
         time.sleep(3)
