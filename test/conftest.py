@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,11 @@ from hypothesis import settings
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.model_card import ModelCard, write_card
 from mono_metric_depth.scale import GlobalScale
+
+if TYPE_CHECKING:
+    from robot import Robot
+
+    from mono_metric_depth.nodes.depth_node import DepthNode
 
 # No deadline: the machine may be busy.
 settings.register_profile('busy', deadline=None, max_examples=50)
@@ -80,3 +86,29 @@ def domain(dds: None, monkeypatch: pytest.MonkeyPatch) -> int:
     number = next_domain()
     monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
     return number
+
+
+@pytest.fixture
+def robot(domain: int) -> Iterator[Robot]:
+    from robot import Robot
+
+    robot = Robot(domain)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
+    """Starts a depth node in the robot's own executor."""
+    from rclpy.parameter import Parameter
+
+    from mono_metric_depth.nodes.depth_node import DepthNode
+
+    def run(**parameters: Any) -> DepthNode:
+        values = {'model': str(tiny_model), **parameters}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = DepthNode(context=robot.context, parameter_overrides=overrides)
+        robot.add(node)
+        return node
+
+    return run

@@ -108,27 +108,6 @@ STRANGER = textwrap.dedent("""
 
 
 @pytest.fixture
-def robot(domain: int) -> Iterator[Robot]:
-    robot = Robot(domain)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
-    """Starts a depth node in the robot's own executor."""
-
-    def run(**parameters: Any) -> DepthNode:
-        values = {'model': str(tiny_model), **parameters}
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = DepthNode(context=robot.context, parameter_overrides=overrides)
-        robot.add(node)
-        return node
-
-    return run
-
-
-@pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When the network ran."""
     moments: list[float] = []
@@ -382,6 +361,7 @@ def test_nothing_is_computed_that_nobody_subscribed_to(
     try:
         overrides = [Parameter('model', value=str(tiny_model))]
         robot.add(DepthNode(context=robot.context, parameter_overrides=overrides))
+        robot.until(lambda: robot.statuses, 'diagnostics')
         warm_up = len(runs)
         image, info = image_message(noise(60, 100)), info_message(CAMERA)
         skipped = 'skipped: no subscriber'

@@ -74,9 +74,9 @@ class NewestFrame:
                 self._changed.wait_for(lambda: self._closed or (self._image and self._infos))
                 if self._in_step:
                     self._changed.wait_for(self._is_paired, timeout=INFO_DELAY)
-                message, self._image = self._image, None
-                if message is None or self._closed:
+                if self._closed or self._image is None:
                     continue
+                message, self._image = self._image, None
                 self._taken = stamp_ns(message.header.stamp)
                 info = self._infos.get(self._taken)
                 self._in_step = info is not None
