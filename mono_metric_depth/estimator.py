@@ -191,7 +191,7 @@ class DepthEstimator:
                 the canonical camera, or the network's output is unusable.
             EngineError: If the runtime fails.
         """
-        require_same_size(image, camera)
+        require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
         pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
@@ -241,15 +241,15 @@ class DepthEstimator:
         target *= alignment.seen
 
 
-def require_same_size(image: Image, camera: Camera) -> None:
+def require_same_size(width: int, height: int, camera: Camera) -> None:
     """Refuse an image that is not its camera's.
 
     Raises:
         EstimatorError: If they differ in size.
     """
-    if (image.width, image.height) != (camera.width, camera.height):
+    if (width, height) != (camera.width, camera.height):
         msg = (
-            f'image is {image.width}x{image.height} but camera_info describes '
+            f'image is {width}x{height} but camera_info describes '
             f'{camera.width}x{camera.height}; publish the camera_info of this image, with its '
             'binning and region of interest'
         )

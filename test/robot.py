@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
@@ -63,6 +64,9 @@ class Robot:
         self.statuses: list[Any] = []
         self.logged: list[str] = []
         self._image = self.node.create_publisher(ImageMessage, 'image', _RELIABLE)
+        self._compressed = self.node.create_publisher(
+            CompressedImage, 'image/compressed', _RELIABLE
+        )
         self._info = self.node.create_publisher(CameraInfo, 'camera_info', _RELIABLE)
         for topic in outputs:
             self.listen(topic)
@@ -111,7 +115,7 @@ class Robot:
                 due = now + 1.0
             self.executor.spin_once(timeout_sec=0.02)
 
-    def send(self, image: ImageMessage, info: CameraInfo | None = None, *, first: str = '') -> int:
+    def send(self, image: Any, info: CameraInfo | None = None, *, first: str = '') -> int:
         """Send a frame once, its camera_info first unless told so; its stamp (ns)."""
         stamp = next(_stamps)
         for message in (image, info):
@@ -119,7 +123,8 @@ class Robot:
                 _stamp(message, stamp)
         if info is not None and first != 'image':
             self._info.publish(info)
-        self._image.publish(image)
+        sender = self._compressed if isinstance(image, CompressedImage) else self._image
+        sender.publish(image)
         if info is not None and first == 'image':
             self._info.publish(info)
         return stamp
@@ -129,7 +134,7 @@ class Robot:
         _stamp(info, next(_stamps) if stamp is None else stamp)
         self._info.publish(info)
 
-    def ask(self, image: ImageMessage, info: CameraInfo, **options: Any) -> list[Any]:
+    def ask(self, image: Any, info: CameraInfo, **options: Any) -> list[Any]:
         """Send a frame until it is answered on every output listened to.
 
         The inputs are best effort, and discovery takes its time.
@@ -192,6 +197,14 @@ def image_message(pixels: NDArray[np.uint8], encoding: str = 'rgb8') -> ImageMes
     message = ImageMessage(encoding=encoding, height=pixels.shape[0], width=pixels.shape[1])
     message.step = pixels.strides[0]
     message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
+def compressed_message(pixels: NDArray[np.uint8], kind: str = 'jpeg') -> CompressedImage:
+    """A sensor_msgs/CompressedImage of (h, w, 3) uint8 RGB pixels, as image_transport has it."""
+    _, file = cv2.imencode(f'.{kind}', np.ascontiguousarray(pixels[..., ::-1]))
+    message = CompressedImage(format=f'rgb8; {kind} compressed bgr8')
+    message.data.frombytes(file.tobytes())
     return message
 
 

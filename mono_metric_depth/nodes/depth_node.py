@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_srvs.srv import SetBool
 
@@ -144,10 +144,12 @@ class DepthNode(LifecycleNode):
             self, self._estimator, self._outputs, self._statistics, self._values
         )
         overrides = QoSOverridingOptions.with_default_policies()
+        compressed = self._values.image_transport == 'compressed'
+        image_type = CompressedImage if compressed else ImageMessage
         try:
             for kind, topic, callback, qos in (
                 (CameraInfo, 'camera_info', self._worker.newest.put_info, _CALIBRATION),
-                (ImageMessage, 'image', self._on_image, _SENSOR),
+                (image_type, self._image_topic(), self._on_image, _SENSOR),
             ):
                 self._inputs.append(
                     self.create_subscription(
@@ -233,7 +235,12 @@ class DepthNode(LifecycleNode):
 
     # Frames.
 
-    def _on_image(self, message: ImageMessage) -> None:
+    def _image_topic(self) -> str:
+        # As image_transport does it: whoever remaps image means image/compressed too.
+        topic = str(self.resolve_topic_name('image'))
+        return topic if self._values.image_transport == 'raw' else f'{topic}/compressed'
+
+    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
         self._statistics.count('received')
         assert self._worker is not None
         reason = self._worker.newest.put_image(message) if self._enabled else 'disabled'
@@ -293,6 +300,5 @@ class DepthNode(LifecycleNode):
         if not self._enabled:
             return DiagnosticStatus.OK, 'disabled'
         if not self._statistics.received:
-            topic = self.resolve_topic_name('image')
-            return DiagnosticStatus.WARN, f'no image has arrived on {topic}'
+            return DiagnosticStatus.WARN, f'no image has arrived on {self._image_topic()}'
         return DiagnosticStatus.OK, 'running'

@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable
 
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera, CameraError, Mount, camera_from_info
@@ -18,7 +18,11 @@ from mono_metric_depth.estimator import DepthEstimator, EstimatorError, require_
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.depth_outputs import INFO, DepthOutputs
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
-from mono_metric_depth.nodes.messages import image_from_message, stamp_ns
+from mono_metric_depth.nodes.messages import (
+    image_from_compressed_message,
+    image_from_message,
+    stamp_ns,
+)
 from mono_metric_depth.nodes.newest_frame import NewestFrame
 from mono_metric_depth.nodes.parameters import Parameters
 
@@ -97,16 +101,21 @@ class FrameWorker:
                 outcome = self._drop('internal', f'{type(err).__name__}: {err}')
             self._statistics.count(outcome)
 
-    def _process(self, message: ImageMessage, info: CameraInfo, values: Parameters) -> str:
+    def _process(
+        self, message: ImageMessage | CompressedImage, info: CameraInfo, values: Parameters
+    ) -> str:
         wanted = self._outputs.wanted()
         if not wanted:
             return 'skipped: no subscriber'
         start = time.monotonic()
         camera = self._camera_of(info, rectified=values.rectified)
         mount = Mount(values.pitch, values.roll, values.yaw)
-        image = image_from_message(message)
+        if isinstance(message, CompressedImage):
+            image = image_from_compressed_message(message, camera)
+        else:
+            image = image_from_message(message)
         if wanted == {INFO}:  # takes no network
-            require_same_size(image, camera)
+            require_same_size(image.width, image.height, camera)
             alignment = self._estimator.alignment(camera, mount)
         else:
             estimate = self._estimator.estimate(image, camera, mount)

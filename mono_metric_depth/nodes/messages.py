@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.compressed_image import compressed_size, decode_compressed
+from mono_metric_depth.estimator import require_same_size
 from mono_metric_depth.image import Image, ImageError, decode_message
 from mono_metric_depth.point_cloud import POINT_STEP
 
@@ -56,6 +58,25 @@ def image_from_message(message: ImageMessage) -> Image:
         if error.reason != 'encoding':
             raise
         return _image_from_cv_bridge(message, error)
+
+
+def image_from_compressed_message(message: CompressedImage, camera: Camera) -> Image:
+    """The image of a compressed message; no more is decoded than the camera has pixels.
+
+    Args:
+        message: A sensor_msgs/CompressedImage: JPEG or PNG.
+        camera: The camera that took it.
+
+    Returns:
+        The image.
+
+    Raises:
+        ImageError: If the data are damaged, cut short or something else.
+        EstimatorError: If the size that they claim is not the camera's.
+    """
+    data = bytes(message.data)
+    require_same_size(*compressed_size(data), camera)
+    return decode_compressed(data, message.format)
 
 
 def _image_from_cv_bridge(message: ImageMessage, unsupported: ImageError) -> Image:

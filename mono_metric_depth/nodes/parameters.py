@@ -56,6 +56,12 @@ class Parameters:
         'unconfigured',
         span=(0, 256),
     )
+    image_transport: Literal['raw', 'compressed'] = _parameter(
+        'raw',
+        'How images come: on image, or as JPEG or PNG on image/compressed.',
+        'unconfigured',
+        choices=('raw', 'compressed'),
+    )
     autostart: bool = _parameter(
         True, 'Whether the node configures and activates itself when it starts.', 'never'
     )
