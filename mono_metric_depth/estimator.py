@@ -48,6 +48,7 @@ class DepthEstimate:
         image: The frame's image.
         alignment: How the frame's camera relates to the canonical camera.
         inverse_depth: (height, width) float32 of the canonical camera (1/m), scaled.
+        depth_range: The model's (m).
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class DepthEstimate:
         self.alignment = alignment
         self._network_image = network_image
         self.inverse_depth = inverse_depth
-        self._depth_range = depth_range
+        self.depth_range = depth_range
 
     def camera(self, resolution: Resolution) -> Camera:
         """The camera that :meth:`depth` belongs to."""
@@ -82,7 +83,7 @@ class DepthEstimate:
             beyond the model's range, -Inf nearer than its range; never 0.
         """
         depth = self.alignment.restore(self.inverse_depth, resolution, out)
-        nearest, furthest = self._depth_range
+        nearest, furthest = self.depth_range
         with np.errstate(invalid='ignore'):
             for first in range(0, len(depth), _ROWS):  # the masks stay small
                 rows = depth[first : first + _ROWS]

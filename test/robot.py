@@ -29,6 +29,7 @@ OUTPUTS: dict[str, Any] = {
     'depth/camera_info': CameraInfo,
     'depth/points': PointCloud2,
 }
+PREVIEW = 'depth/preview/compressed'
 FRAME_ID = 'front_camera_optical_frame'
 _RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(
@@ -60,7 +61,7 @@ class Robot:
         self.node = Node('robot', context=self.context)
         self._nodes: list[Node] = []
         self.add(self.node)
-        self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in OUTPUTS}
+        self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in outputs}
         self.statuses: list[Any] = []
         self.logged: list[str] = []
         self._image = self.node.create_publisher(ImageMessage, 'image', _RELIABLE)
@@ -79,11 +80,13 @@ class Robot:
 
     def listen(self, topic: str) -> None:
         """Subscribe to an output."""
+        self.answers.setdefault(topic, {})
+        kind = OUTPUTS.get(topic, CompressedImage)
 
         def keep(message: Any) -> None:
             self.answers[topic][stamp_of(message)] = message
 
-        self.node.create_subscription(OUTPUTS[topic], self._prefix + topic, keep, _RELIABLE)
+        self.node.create_subscription(kind, self._prefix + topic, keep, _RELIABLE)
 
     def add(self, node: Any) -> None:
         """Run a node beside this one, in the same executor."""
@@ -140,7 +143,7 @@ class Robot:
         The inputs are best effort, and discovery takes its time.
         """
         stamps: list[int] = []
-        topics = [topic for topic in OUTPUTS if self._listens(topic)]
+        topics = list(self.answers)
 
         def answered() -> int | None:
             return next(
@@ -154,9 +157,6 @@ class Robot:
         stamp = answered()
         assert stamp is not None
         return [self.answers[topic][stamp] for topic in topics]
-
-    def _listens(self, topic: str) -> bool:
-        return any(s.topic_name == self._prefix + topic for s in self.node.subscriptions)
 
     def counts(self) -> Counter[str]:
         """Frames by what became of them, as the newest diagnostics tell."""
@@ -232,7 +232,7 @@ def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
 
 
 def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """(h, w, 3) x, y, z and (h, w, 3) b, g, r of an organised cloud, by its fields."""
+    """(h, w, 3) x, y, z and (h, w, 3) b, g, r of a cloud, by its fields; b, g, r may lack."""
     offsets = {field.name: field.offset for field in cloud.fields}
     data = np.frombuffer(cloud.data, np.uint8).reshape(cloud.height, cloud.row_step)
     data = data[:, : cloud.width * cloud.point_step]
@@ -241,7 +241,7 @@ def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.ui
         np.ascontiguousarray(data[..., offsets[axis] : offsets[axis] + 4]).view(np.float32)
         for axis in 'xyz'
     ]
-    colour = data[..., offsets['rgb'] : offsets['rgb'] + 3]
+    colour = data[..., offsets['rgb'] : offsets['rgb'] + 3] if 'rgb' in offsets else data[..., :0]
     return np.concatenate(axes, axis=-1), colour
 
 

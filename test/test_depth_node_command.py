@@ -180,9 +180,12 @@ def test_every_parameter_is_described_and_changes_when_it_says(
             )
             assert all(choice in descriptor.additional_constraints for choice in rule.choices)
             assert field.default in (rule.choices or (field.default,))
-            other = {bool: False, str: 'other', int: 1, float: 0.25}[type(field.default)]
-            if rule.choices:
-                other = rule.choices[-1]
+            other = {
+                bool: lambda default: not default,
+                int: lambda default: default + 1,
+                float: lambda default: default + 0.25,
+                str: lambda default, rule=rule: rule.choices[-1] if rule.choices else 'other',
+            }[type(field.default)](field.default)
             (result,) = node.set_parameters([Parameter(field.name, value=other)])
             assert result.successful == (rule.changes == 'running'), field.name
             if rule.changes == 'unconfigured':
@@ -309,6 +312,16 @@ def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
     path = ROOT / 'launch' / 'depth.launch.py'
     text = path.read_text()
     compile(text, str(path), 'exec')
+    for argument in [
+        'namespace',
+        'params_file',
+        'model',
+        'autostart',
+        'use_sim_time',
+        'log_level',
+        'respawn',
+    ]:
+        assert f"'{argument}'" in text
     for name in ('depth.yaml', 'fastdds.xml'):
         assert f"'{name}'" in text
         assert (ROOT / 'config' / name).is_file()
@@ -338,6 +351,8 @@ def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model
     arguments = {
         'model': str(tiny_model),
         'namespace': 'front',
+        'autostart': 'true',
+        'respawn': 'false',
         'image': '/image',
         'camera_info': '/camera_info',
     }

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -20,12 +23,12 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from robot import OUTPUTS, Robot, image_message, info_message, noise
+from robot import OUTPUTS, PREVIEW, Robot, cloud_points, image_message, info_message, noise
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.estimator import DepthEstimator
-from mono_metric_depth.nodes import depth_node
+from mono_metric_depth.nodes import depth_node, depth_outputs
 from mono_metric_depth.nodes.depth_node import DepthNode
 
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
@@ -281,6 +284,80 @@ def test_parameters_change_together_or_not_at_all(
     assert [bool(reason) for reason in reasons] == [True, False, True]
     depth, *_ = robot.ask(*frame())
     assert (depth.encoding, depth.width) == ('16UC1', TINY_CAMERA.width)
+
+
+def test_the_cloud_is_what_the_parameters_ask_for(
+    robot: Robot, start: Callable[..., DepthNode], operator: Operator
+) -> None:
+    start(depth_resolution='input')
+    *_, whole = robot.ask(*frame())
+    points, colours = cloud_points(whole)
+    assert (whole.width, whole.height, whole.point_step) == (100, 60, 16)
+    assert operator.set_together(cloud_decimation=3, range_min=4.0, range_max=30.0) == ''
+    *_, some = robot.ask(*frame())
+    assert (some.width, some.height, some.is_dense) == (34, 20, False)
+    found, found_colours = cloud_points(some)
+    every = points[::3, ::3]
+    inside = (every[..., 2] >= 4) & (every[..., 2] <= 30)
+    assert 0.1 < inside.mean() < 0.9
+    np.testing.assert_array_equal(found, np.where(inside[..., None], every, np.nan))
+    np.testing.assert_array_equal(found_colours, colours[::3, ::3])
+    assert operator.set_together(cloud_organised=False, cloud_colour=False) == ''
+    *_, compact = robot.ask(*frame())
+    assert (compact.height, compact.point_step, compact.is_dense) == (1, 12, True)
+    np.testing.assert_array_equal(cloud_points(compact)[0][0], every[inside])
+    reason = operator.set_together(range_min=30.0, range_max=4.0)
+    assert reason.startswith('parameter range_min must be below range_max, got 30 and 4')
+    # Back to the whole; what it was made of has not changed.
+    defaults = {'cloud_organised': True, 'cloud_colour': True, 'cloud_decimation': 1}
+    assert operator.set_together(**defaults, range_min=0.0, range_max=1000.0) == ''
+    *_, again = robot.ask(*frame())
+    assert again.data == whole.data
+
+
+def test_clouds_have_a_rate_of_their_own_and_previews_are_for_who_looks(
+    domain: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    draw = depth_outputs.depth_colours
+
+    def counted(*args: Any) -> Any:
+        drawn.append(args)
+        return draw(*args)
+
+    monkeypatch.setattr(depth_outputs, 'depth_colours', counted)
+    robot = Robot(domain, outputs=('depth/points',))
+    try:
+        values = {'model': str(tiny_model), 'cloud_rate': 2.0, 'depth_resolution': 'input'}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = DepthNode(context=robot.context, parameter_overrides=overrides)
+        robot.add(node)
+        robot.ask(*frame())
+        clouds = robot.answers['depth/points']
+        began, before = time.monotonic(), len(clouds)
+        while (lasted := time.monotonic() - began) < 3.0:
+            robot.send(*frame())
+            robot.executor.spin_once(timeout_sec=0.02)
+            robot.executor.spin_once(timeout_sec=0.02)
+        robot.news()
+        assert 2 * lasted - 3 <= len(clouds) - before <= 2 * lasted + 1
+        assert robot.counts()['skipped: cloud_rate'] > 5
+        # The others go on with each frame; the preview is made once somebody looks at it.
+        assert not drawn
+        robot.listen(PREVIEW)
+        robot.until(lambda: robot.answers[PREVIEW], 'previews', lambda: robot.send(*frame()))
+        stamp = robot.send(*frame())
+        robot.until(lambda: stamp in robot.answers[PREVIEW], 'a preview')
+        preview = robot.answers[PREVIEW][stamp]
+        assert preview.format == 'bgr8; jpeg compressed bgr8'
+        picture = cv2.imdecode(np.frombuffer(preview.data, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (60, 100, 3)
+        # Far above, near below.
+        above, below = picture[18, 50].astype(int), picture[52, 50].astype(int)
+        assert above[0] > above[2]
+        assert below[2] > below[0]
+    finally:
+        robot.close()
 
 
 def test_a_frame_in_work_keeps_its_parameters(

@@ -4,29 +4,40 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.estimator import DepthEstimate
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
     DepthMessage,
     camera_info_message,
+    compact_cloud_message,
+    jpeg_message,
     millimetres,
 )
 from mono_metric_depth.nodes.parameters import Parameters
-from mono_metric_depth.point_cloud import PointCloudWriter
+from mono_metric_depth.point_cloud import EVERYWHERE, PointCloudWriter
 
 DEPTH, INFO, CLOUD = 'depth/image', 'depth/camera_info', 'depth/points'
+PREVIEW = 'depth/preview/compressed'
 
-_TYPES: dict[str, Any] = {DEPTH: ImageMessage, INFO: CameraInfo, CLOUD: PointCloud2}
+_TYPES: dict[str, Any] = {
+    DEPTH: ImageMessage,
+    INFO: CameraInfo,
+    CLOUD: PointCloud2,
+    PREVIEW: CompressedImage,
+}
 _RELIABLE = QoSProfile(
     depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
@@ -61,8 +72,10 @@ class DepthOutputs:
         self._depth_message: DepthMessage | None = None
         self._depth_key: Any = None
         self._metres: np.ndarray | None = None
+        self._cloud_key: Any = None
+        self._cloud_writer: PointCloudWriter | None = None
         self._cloud_message: CloudMessage | None = None
-        self._cloud_writer: tuple[Camera, PointCloudWriter] | None = None
+        self._cloud_slot = -math.inf
 
     def destroy(self) -> None:
         """Take the topics off the graph."""
@@ -70,13 +83,20 @@ class DepthOutputs:
             _, publisher = self._publishers.popitem()
             self._node.destroy_publisher(publisher)
 
-    def wanted(self) -> frozenset[str]:
+    def subscribed(self) -> frozenset[str]:
         """The topics that somebody subscribed to."""
         return frozenset(
             topic
             for topic, publisher in self._publishers.items()
             if publisher.get_subscription_count() > 0
         )
+
+    def due(self, topics: frozenset[str], values: Parameters) -> frozenset[str]:
+        """Topics that a frame is to be published on now: the cloud has a rate of its own."""
+        early = values.cloud_rate > 0 and (
+            time.monotonic() < self._cloud_slot + 1 / values.cloud_rate
+        )
+        return topics - {CLOUD} if early else topics
 
     def publish_info(
         self, header: Any, info: CameraInfo, camera: Camera, values: Parameters
@@ -115,6 +135,10 @@ class DepthOutputs:
             self._publishers[DEPTH].publish(self._depth_message.message)
         if CLOUD in wanted:
             self._publish_cloud(header, estimate, depth, values)
+        if PREVIEW in wanted:
+            preview = jpeg_message(depth_colours(depth, estimate.depth_range))
+            preview.header = header
+            self._publishers[PREVIEW].publish(preview)
 
     def _depth(self, estimate: DepthEstimate, values: Parameters) -> np.ndarray:
         """Metres, written into the depth message where that holds metres."""
@@ -130,12 +154,26 @@ class DepthOutputs:
     def _publish_cloud(
         self, header: Any, estimate: DepthEstimate, depth: np.ndarray, values: Parameters
     ) -> None:
-        camera = estimate.camera(values.depth_resolution)
-        if self._cloud_writer is None or self._cloud_writer[0] != camera:
-            self._cloud_writer = (camera, PointCloudWriter(camera))
-            self._cloud_message = CloudMessage(camera.width, camera.height)
-        assert self._cloud_message is not None
-        colour = estimate.colour(values.depth_resolution)
-        self._cloud_writer[1].write(depth, colour, self._cloud_message.points)
-        self._cloud_message.message.header = header
-        self._publishers[CLOUD].publish(self._cloud_message.message)
+        camera, colour = estimate.camera(values.depth_resolution), values.cloud_colour
+        key = (camera, values.cloud_decimation, colour)
+        if self._cloud_writer is None or self._cloud_message is None or self._cloud_key != key:
+            self._cloud_key = key
+            self._cloud_writer = PointCloudWriter(camera, values.cloud_decimation)
+            height, width = self._cloud_writer.shape
+            self._cloud_message = CloudMessage(width, height, colour=colour)
+        bgr = estimate.colour(values.depth_resolution) if colour else None
+        points = self._cloud_message.points
+        span = (values.range_min, values.range_max)
+        nearest, furthest = estimate.depth_range
+        if span[0] <= nearest and span[1] >= furthest:  # as it is, for less
+            span = EVERYWHERE
+        self._cloud_writer.write(depth, bgr, points, span)
+        organised = values.cloud_organised
+        message = self._cloud_message.message if organised else compact_cloud_message(points)
+        message.header = header
+        self._publishers[CLOUD].publish(message)
+        if values.cloud_rate > 0:
+            # On from when it was due, so that the rate is kept on average.
+            now, period = time.monotonic(), 1 / values.cloud_rate
+            due = self._cloud_slot + period
+            self._cloud_slot = due if now < due + period else now

@@ -104,9 +104,12 @@ class FrameWorker:
     def _process(
         self, message: ImageMessage | CompressedImage, info: CameraInfo, values: Parameters
     ) -> str:
-        wanted = self._outputs.wanted()
-        if not wanted:
+        subscribed = self._outputs.subscribed()
+        if not subscribed:
             return 'skipped: no subscriber'
+        wanted = self._outputs.due(subscribed, values)
+        if not wanted:
+            return 'skipped: cloud_rate'
         start = time.monotonic()
         camera = self._camera_of(info, rectified=values.rectified)
         mount = Mount(values.pitch, values.roll, values.yaw)

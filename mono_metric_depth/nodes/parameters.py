@@ -80,6 +80,26 @@ class Parameters:
         'running',
         choices=('32FC1', '16UC1'),
     )
+    cloud_organised: bool = _parameter(
+        True,
+        'Rows and columns with NaN where there is no depth, or one row of the valid points.',
+        'running',
+    )
+    cloud_colour: bool = _parameter(
+        True, 'Points with rgb, 16 bytes each, or without, 12 bytes.', 'running'
+    )
+    cloud_decimation: int = _parameter(
+        1, 'Every n-th column of every n-th row becomes a point.', 'running', span=(1, 64)
+    )
+    cloud_rate: float = _parameter(
+        0.0, 'Clouds per second at most (Hz); 0 for one with each frame.', 'running', span=(0, 1e3)
+    )
+    range_min: float = _parameter(
+        0.0, 'Nearest depth of a point in the cloud (m, optical axis).', 'running', span=(0, 1e4)
+    )
+    range_max: float = _parameter(
+        1000.0, 'Furthest depth of a point in the cloud (m).', 'running', span=(0, 1e4)
+    )
     pitch: float = _parameter(
         0.0, 'Camera pitch against the road (rad), positive down.', 'running', span=_ANGLE
     )
@@ -167,6 +187,12 @@ def _checked(values: Parameters) -> Parameters:
         if rule.choices and value not in rule.choices:
             msg = f'parameter {name} must be one of {", ".join(rule.choices)}, got {value!r}'
             raise ValueError(msg)
+    if values.range_min >= values.range_max:
+        msg = (
+            f'parameter range_min must be below range_max, got {values.range_min:g} and '
+            f'{values.range_max:g}; set both together'
+        )
+        raise ValueError(msg)
     return values
 
 
@@ -181,7 +207,9 @@ def _descriptor(name: str, default: Any) -> ParameterDescriptor:
     descriptor.additional_constraints = '; '.join(constraints)
     if rule.span is not None and isinstance(default, float):
         low, high = rule.span
-        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high))
+        ]
     elif rule.span is not None:
         low, high = map(int, rule.span)
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
