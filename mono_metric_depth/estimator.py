@@ -47,6 +47,7 @@ class DepthEstimate:
     Attributes:
         image: The frame's image.
         alignment: How the frame's camera relates to the canonical camera.
+        aligned: The image as the network saw it, 0 where it saw nothing.
         inverse_depth: (height, width) float32 of the canonical camera (1/m), scaled.
         depth_range: The model's (m).
     """
@@ -55,12 +56,14 @@ class DepthEstimate:
         self,
         image: Image,
         alignment: Alignment,
+        aligned: Image,
         inverse_depth: NDArray[np.float32],
         depth_range: tuple[float, float],
         network_image: Callable[[], Image],
     ) -> None:
         self.image = image
         self.alignment = alignment
+        self.aligned = aligned
         self._network_image = network_image
         self.inverse_depth = inverse_depth
         self.depth_range = depth_range
@@ -206,7 +209,9 @@ class DepthEstimator:
             out = self._unrotated.like(image.pixels)
             return Image(self._alignment(camera, None).align(image.pixels, out), image.channels)
 
-        return DepthEstimate(image, alignment, self._inverse, self.card.depth_range, network_image)
+        return DepthEstimate(
+            image, alignment, aligned, self._inverse, self.card.depth_range, network_image
+        )
 
     def _invert(self, output: NDArray[np.float32], alignment: Alignment) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from conftest import TINY_CAMERA
+from conftest import TINY_CAMERA, write_tiny_model
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -28,7 +28,7 @@ from robot import OUTPUTS, PREVIEW, Robot, cloud_points, image_message, info_mes
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.estimator import DepthEstimator
-from mono_metric_depth.nodes import depth_node, depth_outputs
+from mono_metric_depth.nodes import depth_monitor, depth_node, depth_outputs
 from mono_metric_depth.nodes.depth_node import DepthNode
 
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
@@ -358,6 +358,54 @@ def test_clouds_have_a_rate_of_their_own_and_previews_are_for_who_looks(
         assert below[2] > below[0]
     finally:
         robot.close()
+
+
+def test_scale_coverage_and_exposure_are_watched_and_depth_stays_as_it_is(
+    robot: Robot,
+    start: Callable[..., DepthNode],
+    operator: Operator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(depth_monitor, 'PERIOD', 0.0)
+    below = np.maximum(np.arange(TINY_CAMERA.height) - TINY_CAMERA.cy, 0.5)
+    road = (1.5 * TINY_CAMERA.fy / below).astype(np.float32)
+    write_tiny_model(tmp_path / 'road.onnx', road)
+    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
+    good = image_message(noise(TINY_CAMERA.height, TINY_CAMERA.width))
+    info = info_message(TINY_CAMERA)
+
+    def told() -> dict[str, str]:
+        return {item.key: item.value for item in robot.statuses[-1].values}
+
+    def look(image: Any, camera_info: Any) -> None:
+        """Let it look at enough frames, then have it tell."""
+        for _ in range(32):
+            stamp = robot.send(image, camera_info)
+            robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
+        robot.news()
+
+    before, *_ = robot.ask(good, info)
+    look(good, info)
+    assert robot.statuses[-1].message == 'running'
+    assert told()['scale health'] == 'agrees'
+    assert float(told()['scale health ratio']) == pytest.approx(1.0, abs=2e-3)
+    assert operator.set(camera_height=2.0) == ['']
+    look(good, info)
+    text = 'depth shows the camera 1.50 m above the road, camera_height says 2 m'
+    assert text in robot.statuses[-1].message
+    assert robot.statuses[-1].level == b'\x01'
+    after, *_ = robot.ask(good, info)
+    assert after.data == before.data
+    assert operator.set(camera_height=0.0) == ['']
+    for level, word in ((0, 'black'), (255, 'white')):
+        flat = np.full((TINY_CAMERA.height, TINY_CAMERA.width, 3), level, np.uint8)
+        look(image_message(flat), info)
+        assert f'100% of the image is {word}' in robot.statuses[-1].message
+    assert told()['scale health'] == 'camera_height is not known'
+    narrow = Camera(64, 32, 150.0, 150.0, 31.5, 12.0)
+    look(good, info_message(narrow))
+    assert 'of what the network was trained on' in robot.statuses[-1].message
 
 
 def test_a_frame_in_work_keeps_its_parameters(

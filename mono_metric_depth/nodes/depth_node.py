@@ -264,6 +264,7 @@ class DepthNode(LifecycleNode):
         values = {'state': self.state, **self._statistics.values()}
         if self._worker is not None:
             values['coverage'] = f'{self._worker.coverage:.3f}'
+            values |= self._worker.monitor.findings.values
         if self._estimator is not None:
             card, engine = self._estimator.card, self._estimator.engine
             values |= {
@@ -301,4 +302,7 @@ class DepthNode(LifecycleNode):
             return DiagnosticStatus.OK, 'disabled'
         if not self._statistics.received:
             return DiagnosticStatus.WARN, f'no image has arrived on {self._image_topic()}'
+        if warnings := self._worker.monitor.findings.warnings:
+            self.get_logger().warning('; '.join(warnings), throttle_duration_sec=30.0)
+            return DiagnosticStatus.WARN, '; '.join(warnings)
         return DiagnosticStatus.OK, 'running'

@@ -16,6 +16,7 @@ from mono_metric_depth.camera import Camera, CameraError, Mount, camera_from_inf
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DepthEstimator, EstimatorError, require_same_size
 from mono_metric_depth.image import ImageError
+from mono_metric_depth.nodes.depth_monitor import DepthMonitor
 from mono_metric_depth.nodes.depth_outputs import INFO, DepthOutputs
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
 from mono_metric_depth.nodes.messages import (
@@ -42,6 +43,7 @@ class FrameWorker:
     Attributes:
         newest: Where frames are left.
         values: The parameters from the next frame on; replace them at any time.
+        monitor: Looks at what was published.
         coverage: Share of the canonical camera that the last frame's camera saw.
     """
 
@@ -56,6 +58,7 @@ class FrameWorker:
         self.newest = NewestFrame()
         self.values = values
         self.coverage = float('nan')
+        self.monitor = DepthMonitor(estimator.card)
         self._node = node
         self._estimator = estimator
         self._outputs = outputs
@@ -120,6 +123,7 @@ class FrameWorker:
         if wanted == {INFO}:  # takes no network
             require_same_size(image.width, image.height, camera)
             alignment = self._estimator.alignment(camera, mount)
+            estimate = None
         else:
             estimate = self._estimator.estimate(image, camera, mount)
             alignment = estimate.alignment
@@ -131,6 +135,8 @@ class FrameWorker:
         now = self._node.get_clock().now().nanoseconds
         latency = (now - stamp_ns(message.header.stamp)) * 1e-9
         self._statistics.finish(time.monotonic() - start, latency)
+        if estimate is not None:
+            self.monitor.look(estimate, mount, values)
         return 'published'
 
     def _camera_of(self, info: CameraInfo, *, rectified: bool) -> Camera:

@@ -112,6 +112,12 @@ class Parameters:
         'running',
         span=_ANGLE,
     )
+    camera_height: float = _parameter(
+        0.0,
+        'Camera height above the road (m), to check the scale by; 0 if not known.',
+        'running',
+        span=(0, 100),
+    )
 
 
 #: What each parameter means and may be, by name.
