@@ -194,6 +194,18 @@ def test_deactivation_lets_the_frame_in_work_finish_and_drops_the_one_that_waits
     assert second not in robot.answers['depth/points']
 
 
+def test_an_active_node_can_be_shut_down(
+    robot: Robot, start: Callable[..., DepthNode], operator: Operator
+) -> None:
+    node = start()
+    robot.ask(*frame())
+    assert operator.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert operator.state() == 'finalized'
+    assert not any(node.count_publishers(topic) for topic in OUTPUTS)
+    robot.until(lambda: state_told(robot) == 'finalized', 'told')
+    assert not operator.change(Transition.TRANSITION_CONFIGURE)
+
+
 def test_work_that_does_not_end_ends_the_node(
     robot: Robot,
     start: Callable[..., DepthNode],

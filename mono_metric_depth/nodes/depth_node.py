@@ -241,9 +241,11 @@ class DepthNode(LifecycleNode):
         return topic if self._values.image_transport == 'raw' else f'{topic}/compressed'
 
     def _on_image(self, message: ImageMessage | CompressedImage) -> None:
+        worker = self._worker
+        if worker is None:  # it came while the node was deactivated
+            return
         self._statistics.count('received')
-        assert self._worker is not None
-        reason = self._worker.newest.put_image(message) if self._enabled else 'disabled'
+        reason = worker.newest.put_image(message) if self._enabled else 'disabled'
         if reason:
             self._statistics.count(f'dropped: {reason}')
 
