@@ -197,8 +197,11 @@ def compact_cloud_message(points: NDArray[np.float32]) -> PointCloud2:
     Returns:
         A sensor_msgs/PointCloud2 of one row, dense; its header is the caller's to fill.
     """
-    valid = points[np.isfinite(points[..., 2])]
-    message = _cloud_message(len(valid), 1, points.shape[2], b'')
+    channels = points.shape[2]
+    known = np.flatnonzero(np.isfinite(points[..., 2]))
+    # Several times as fast as indexing by the mask.
+    valid = np.take(points.reshape(-1, channels), known, axis=0)
+    message = _cloud_message(len(valid), 1, channels, b'')
     message.data.frombytes(valid.reshape(-1).view(np.uint8))
     message.is_dense = True
     return message
