@@ -272,7 +272,7 @@ def test_fifty_lives_leave_nothing_behind(robot: Robot, start: Callable[..., Dep
             left.append((publishers, subscriptions, threading.active_count()))
             sizes.append(resident())
     assert len(set(left)) == 1, left
-    assert sizes[-1] - sizes[1] < 8 * 2**20, sizes
+    assert sizes[-1] - sizes[1] < 5 * 2**20, sizes
 
 
 def test_parameters_change_together_or_not_at_all(
