@@ -14,6 +14,7 @@ ROS = [
     'ros-jazzy-rclpy',
     'ros-jazzy-sensor-msgs',
     'ros-diagnostic-msgs==5.3.6',
+    'ros-lifecycle-msgs==2.0.3',
     'ros-std-srvs==5.3.6',
 ]
 TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'tensorboard']

@@ -14,6 +14,8 @@ ARGUMENTS = {
     'camera_info': ('/camera/camera_info', 'Topic of their calibration.'),
     'namespace': ('', 'Namespace of the node and its outputs.'),
     'model': ('', 'ONNX file with a model card; that of params_file if empty.'),
+    'autostart': ('', 'Whether the node starts by itself; that of params_file if empty.'),
+    'respawn': ('false', 'Whether to start the node again where its process ends.'),
     'use_sim_time': ('false', 'Whether to follow /clock.'),
     'log_level': ('info', 'debug, info, warn, error or fatal.'),
 }
@@ -46,17 +48,21 @@ def generate_launch_description() -> LaunchDescription:
 
 def _node(context: LaunchContext) -> list[Node]:
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    # An empty model must not hide the one of the params_file.
-    model = {'model': values['model']} if values['model'] else {}
+    # What is empty must not hide what the params_file says.
+    given = {'model': values['model']} if values['model'] else {}
+    if values['autostart']:
+        given['autostart'] = values['autostart'].lower() == 'true'
     return [
         Node(
             package='mono_metric_depth',
             executable='depth_node',
             namespace=values['namespace'],
             output='screen',
+            respawn=values['respawn'].lower() == 'true',
+            respawn_delay=2.0,
             parameters=[
                 LaunchConfiguration('params_file'),
-                {'use_sim_time': values['use_sim_time'].lower() == 'true', **model},
+                {'use_sim_time': values['use_sim_time'].lower() == 'true', **given},
             ],
             remappings=[
                 ('image', values['image']),

@@ -47,22 +47,26 @@ class DepthEstimate:
     Attributes:
         image: The frame's image.
         alignment: How the frame's camera relates to the canonical camera.
+        aligned: The image as the network saw it, 0 where it saw nothing.
         inverse_depth: (height, width) float32 of the canonical camera (1/m), scaled.
+        depth_range: The model's (m).
     """
 
     def __init__(
         self,
         image: Image,
         alignment: Alignment,
+        aligned: Image,
         inverse_depth: NDArray[np.float32],
         depth_range: tuple[float, float],
         network_image: Callable[[], Image],
     ) -> None:
         self.image = image
         self.alignment = alignment
+        self.aligned = aligned
         self._network_image = network_image
         self.inverse_depth = inverse_depth
-        self._depth_range = depth_range
+        self.depth_range = depth_range
 
     def camera(self, resolution: Resolution) -> Camera:
         """The camera that :meth:`depth` belongs to."""
@@ -82,7 +86,7 @@ class DepthEstimate:
             beyond the model's range, -Inf nearer than its range; never 0.
         """
         depth = self.alignment.restore(self.inverse_depth, resolution, out)
-        nearest, furthest = self._depth_range
+        nearest, furthest = self.depth_range
         with np.errstate(invalid='ignore'):
             for first in range(0, len(depth), _ROWS):  # the masks stay small
                 rows = depth[first : first + _ROWS]
@@ -191,7 +195,7 @@ class DepthEstimator:
                 the canonical camera, or the network's output is unusable.
             EngineError: If the runtime fails.
         """
-        require_same_size(image, camera)
+        require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
         pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
@@ -205,7 +209,9 @@ class DepthEstimator:
             out = self._unrotated.like(image.pixels)
             return Image(self._alignment(camera, None).align(image.pixels, out), image.channels)
 
-        return DepthEstimate(image, alignment, self._inverse, self.card.depth_range, network_image)
+        return DepthEstimate(
+            image, alignment, aligned, self._inverse, self.card.depth_range, network_image
+        )
 
     def _invert(self, output: NDArray[np.float32], alignment: Alignment) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""
@@ -241,15 +247,15 @@ class DepthEstimator:
         target *= alignment.seen
 
 
-def require_same_size(image: Image, camera: Camera) -> None:
+def require_same_size(width: int, height: int, camera: Camera) -> None:
     """Refuse an image that is not its camera's.
 
     Raises:
         EstimatorError: If they differ in size.
     """
-    if (image.width, image.height) != (camera.width, camera.height):
+    if (width, height) != (camera.width, camera.height):
         msg = (
-            f'image is {image.width}x{image.height} but camera_info describes '
+            f'image is {width}x{height} but camera_info describes '
             f'{camera.width}x{camera.height}; publish the camera_info of this image, with its '
             'binning and region of interest'
         )

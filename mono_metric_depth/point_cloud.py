@@ -1,8 +1,10 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Point clouds: organised XYZRGB points of a depth image, written into the bytes of a message."""
+"""Point clouds: organised points of a depth image, written into the bytes of a message."""
 
 from __future__ import annotations
+
+import math
 
 import cv2
 import numpy as np
@@ -10,8 +12,11 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
 
-#: Bytes per point: x 0, y 4, z 8 and rgb 12, each FLOAT32; the bytes of rgb are B, G, R, 0.
-POINT_STEP = 16
+#: Offsets of a point's fields, each FLOAT32; the bytes of rgb are B, G, R, 0.
+FIELDS = {'x': 0, 'y': 4, 'z': 8, 'rgb': 12}
+
+#: A span that holds every point.
+EVERYWHERE = (0.0, math.inf)
 
 #: Pixels that are worked on at once: few enough that their scratch stays in a core's cache.
 _BLOCK = 32768
@@ -29,20 +34,26 @@ class PointCloudWriter:
     One writer must not be used by two threads at once.
     """
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, decimation: int = 1) -> None:
         """Computes the rays of a camera, distortion included.
 
         Args:
             camera: The camera of the depth images to come.
+            decimation: Take every n-th column of every n-th row.
         """
         self._shape = (camera.height, camera.width)
-        rays = camera.rays()
+        self._every = (slice(None, None, decimation),) * 2
+        rays = np.ascontiguousarray(camera.rays()[self._every])
+        #: Rows and columns of the cloud.
+        self.shape: tuple[int, int] = rays.shape[:2]
         self._x: NDArray[np.float32] = rays[..., 0].astype(np.float32)
         self._y: NDArray[np.float32] = rays[..., 1].astype(np.float32)
         self._has_blind_pixels = bool(np.isnan(self._x).any())
-        self._rows = min(max(_BLOCK // camera.width, 1), camera.height)
-        block = (self._rows, camera.width)
+        height, width = self.shape
+        self._rows = min(max(_BLOCK // width, 1), height)
+        block = (self._rows, width)
         self._scratch = tuple(np.empty(block, np.float32) for _ in range(3))
+        self._outside = tuple(np.empty(block, np.bool_) for _ in range(2))
         self._colour = np.zeros((*block, 4), np.uint8)
 
     def write(
@@ -50,21 +61,25 @@ class PointCloudWriter:
         depth: NDArray[np.float32],
         bgr: NDArray[np.uint8] | None,
         out: NDArray[np.float32],
+        span: tuple[float, float] = EVERYWHERE,
     ) -> None:
-        """Writes the points of a depth image.
+        r"""Writes the points of a depth image.
 
         Args:
             depth: (height, width) float32, metres along the optical axis. Where it is NaN or
                 infinite, or the camera has no ray, the point is NaN.
             bgr: (height, width, 3) uint8, B, G, R; None for points without colour (0).
-            out: (height, width, 4) float32, C-contiguous: the points x, y, z (m, optical frame)
-                and rgb, whose bytes are B, G, R, 0. Usually a view onto a message.
+            out: (\*shape, 4) float32, C-contiguous: the points x, y, z (m, optical frame)
+                and rgb, whose bytes are B, G, R, 0; or (\*shape, 3) without rgb, where ``bgr``
+                must be None. Usually a view onto a message.
+            span: Points nearer or further than this along the optical axis (m) are NaN.
 
         Raises:
             PointCloudError: If an array has another shape or dtype; ``out`` is untouched then.
         """
         _check('depth', depth, self._shape, np.float32)
-        _check('out', out, (*self._shape, 4), np.float32)
+        channels = 3 if bgr is None and out.shape[2:] == (3,) else 4
+        _check('out', out, (*self.shape, channels), np.float32)
         if not (out.flags.c_contiguous and out.flags.writeable):
             msg = 'out must be C-contiguous and writeable: pass a view onto the whole message'
             raise PointCloudError(msg)
@@ -72,13 +87,17 @@ class PointCloudWriter:
             self._colour.fill(0)
         else:
             _check('bgr', bgr, (*self._shape, 3), np.uint8)
-        height = self._shape[0]
+            bgr = bgr[self._every]
+        depth = depth[self._every]
+        height = self.shape[0]
         for top in range(0, height, self._rows):
             block = slice(top, min(top + self._rows, height))
             x, y, z = (plane[: block.stop - top] for plane in self._scratch)
             colour = self._colour[: block.stop - top]
             # depth + 0 * depth: the infinite becomes NaN and nothing else changes.
             cv2.scaleAdd(depth[block], 0.0, depth[block], z)
+            if span != EVERYWHERE:
+                self._clear_outside(z, span)
             np.multiply(z, self._x[block], out=x)
             np.multiply(z, self._y[block], out=y)
             if self._has_blind_pixels:
@@ -88,7 +107,16 @@ class PointCloudWriter:
                 cv2.cvtColor(bgr[block], cv2.COLOR_BGR2BGRA, colour)
                 packed = colour.view(np.uint32)
                 np.bitwise_and(packed, _COLOUR_BYTES, out=packed)
-            cv2.merge((x, y, z, colour.view(np.float32)[..., 0]), out[block])
+            planes = (x, y, z, colour.view(np.float32)[..., 0])
+            cv2.merge(planes[:channels], out[block])
+
+    def _clear_outside(self, z: NDArray[np.float32], span: tuple[float, float]) -> None:
+        near, far = (mask[: len(z)] for mask in self._outside)
+        with np.errstate(invalid='ignore'):
+            np.less(z, np.float32(span[0]), out=near)
+            np.greater(z, np.float32(span[1]), out=far)
+        np.logical_or(near, far, out=near)
+        np.copyto(z, np.float32(np.nan), where=near)
 
 
 def _check(

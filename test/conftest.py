@@ -6,16 +6,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.model_card import ModelCard, write_card
 from mono_metric_depth.scale import GlobalScale
+
+if TYPE_CHECKING:
+    from robot import Robot
+
+    from mono_metric_depth.nodes.depth_node import DepthNode
 
 # No deadline: the machine may be busy.
 settings.register_profile('busy', deadline=None, max_examples=50)
@@ -35,11 +42,18 @@ _domains = itertools.count(os.getpid() * 7)
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file with a card: depth by the pixel's row, whatever the image."""
+    path = tmp_path_factory.mktemp('model') / 'tiny.onnx'
+    write_tiny_model(path, TINY_DEPTH)
+    return path
+
+
+def write_tiny_model(path: Path, depth: NDArray[np.float32]) -> None:
+    """Write a model that puts out (32,) depth by the pixel's row (m), whatever the image."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper, numpy_helper
 
     size = (TINY_CAMERA.height, TINY_CAMERA.width)
-    rows = np.ascontiguousarray(np.broadcast_to(TINY_DEPTH[:, None], (1, 1, *size)))
+    rows = np.ascontiguousarray(np.broadcast_to(depth[:, None], (1, 1, *size)))
     graph = helper.make_graph(
         [
             helper.make_node('ReduceMax', ['image'], ['brightest'], axes=[1], keepdims=1),
@@ -52,11 +66,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [numpy_helper.from_array(np.float32(0), 'zero'), numpy_helper.from_array(rows, 'rows')],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    path = tmp_path_factory.mktemp('model') / 'tiny.onnx'
     onnx.save(model, path)
     scale = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.1, 'made up')
     write_card(path, ModelCard('tiny', scale, TINY_CAMERA, (1.0, 80.0)))
-    return path
 
 
 @pytest.fixture(scope='session')
@@ -80,3 +92,29 @@ def domain(dds: None, monkeypatch: pytest.MonkeyPatch) -> int:
     number = next_domain()
     monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
     return number
+
+
+@pytest.fixture
+def robot(domain: int) -> Iterator[Robot]:
+    from robot import Robot
+
+    robot = Robot(domain)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
+    """Starts a depth node in the robot's own executor."""
+    from rclpy.parameter import Parameter
+
+    from mono_metric_depth.nodes.depth_node import DepthNode
+
+    def run(**parameters: Any) -> DepthNode:
+        values = {'model': str(tiny_model), **parameters}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = DepthNode(context=robot.context, parameter_overrides=overrides)
+        robot.add(node)
+        return node
+
+    return run

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
@@ -28,6 +29,7 @@ OUTPUTS: dict[str, Any] = {
     'depth/camera_info': CameraInfo,
     'depth/points': PointCloud2,
 }
+PREVIEW = 'depth/preview/compressed'
 FRAME_ID = 'front_camera_optical_frame'
 _RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(
@@ -59,10 +61,13 @@ class Robot:
         self.node = Node('robot', context=self.context)
         self._nodes: list[Node] = []
         self.add(self.node)
-        self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in OUTPUTS}
+        self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in outputs}
         self.statuses: list[Any] = []
         self.logged: list[str] = []
         self._image = self.node.create_publisher(ImageMessage, 'image', _RELIABLE)
+        self._compressed = self.node.create_publisher(
+            CompressedImage, 'image/compressed', _RELIABLE
+        )
         self._info = self.node.create_publisher(CameraInfo, 'camera_info', _RELIABLE)
         for topic in outputs:
             self.listen(topic)
@@ -75,11 +80,13 @@ class Robot:
 
     def listen(self, topic: str) -> None:
         """Subscribe to an output."""
+        self.answers.setdefault(topic, {})
+        kind = OUTPUTS.get(topic, CompressedImage)
 
         def keep(message: Any) -> None:
             self.answers[topic][stamp_of(message)] = message
 
-        self.node.create_subscription(OUTPUTS[topic], self._prefix + topic, keep, _RELIABLE)
+        self.node.create_subscription(kind, self._prefix + topic, keep, _RELIABLE)
 
     def add(self, node: Any) -> None:
         """Run a node beside this one, in the same executor."""
@@ -111,7 +118,7 @@ class Robot:
                 due = now + 1.0
             self.executor.spin_once(timeout_sec=0.02)
 
-    def send(self, image: ImageMessage, info: CameraInfo | None = None, *, first: str = '') -> int:
+    def send(self, image: Any, info: CameraInfo | None = None, *, first: str = '') -> int:
         """Send a frame once, its camera_info first unless told so; its stamp (ns)."""
         stamp = next(_stamps)
         for message in (image, info):
@@ -119,7 +126,8 @@ class Robot:
                 _stamp(message, stamp)
         if info is not None and first != 'image':
             self._info.publish(info)
-        self._image.publish(image)
+        sender = self._compressed if isinstance(image, CompressedImage) else self._image
+        sender.publish(image)
         if info is not None and first == 'image':
             self._info.publish(info)
         return stamp
@@ -129,13 +137,13 @@ class Robot:
         _stamp(info, next(_stamps) if stamp is None else stamp)
         self._info.publish(info)
 
-    def ask(self, image: ImageMessage, info: CameraInfo, **options: Any) -> list[Any]:
+    def ask(self, image: Any, info: CameraInfo, **options: Any) -> list[Any]:
         """Send a frame until it is answered on every output listened to.
 
         The inputs are best effort, and discovery takes its time.
         """
         stamps: list[int] = []
-        topics = [topic for topic in OUTPUTS if self._listens(topic)]
+        topics = list(self.answers)
 
         def answered() -> int | None:
             return next(
@@ -149,9 +157,6 @@ class Robot:
         stamp = answered()
         assert stamp is not None
         return [self.answers[topic][stamp] for topic in topics]
-
-    def _listens(self, topic: str) -> bool:
-        return any(s.topic_name == self._prefix + topic for s in self.node.subscriptions)
 
     def counts(self) -> Counter[str]:
         """Frames by what became of them, as the newest diagnostics tell."""
@@ -195,6 +200,14 @@ def image_message(pixels: NDArray[np.uint8], encoding: str = 'rgb8') -> ImageMes
     return message
 
 
+def compressed_message(pixels: NDArray[np.uint8], kind: str = 'jpeg') -> CompressedImage:
+    """A sensor_msgs/CompressedImage of (h, w, 3) uint8 RGB pixels, as image_transport has it."""
+    _, file = cv2.imencode(f'.{kind}', np.ascontiguousarray(pixels[..., ::-1]))
+    message = CompressedImage(format=f'rgb8; {kind} compressed bgr8')
+    message.data.frombytes(file.tobytes())
+    return message
+
+
 def info_message(camera: Camera, **fields: Any) -> CameraInfo:
     """The sensor_msgs/CameraInfo of a camera."""
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
@@ -219,7 +232,7 @@ def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
 
 
 def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """(h, w, 3) x, y, z and (h, w, 3) b, g, r of an organised cloud, by its fields."""
+    """(h, w, 3) x, y, z and (h, w, 3) b, g, r of a cloud, by its fields; b, g, r may lack."""
     offsets = {field.name: field.offset for field in cloud.fields}
     data = np.frombuffer(cloud.data, np.uint8).reshape(cloud.height, cloud.row_step)
     data = data[:, : cloud.width * cloud.point_step]
@@ -228,7 +241,7 @@ def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.ui
         np.ascontiguousarray(data[..., offsets[axis] : offsets[axis] + 4]).view(np.float32)
         for axis in 'xyz'
     ]
-    colour = data[..., offsets['rgb'] : offsets['rgb'] + 3]
+    colour = data[..., offsets['rgb'] : offsets['rgb'] + 3] if 'rgb' in offsets else data[..., :0]
     return np.concatenate(axes, axis=-1), colour
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands.depth_node import main
 from mono_metric_depth.model_card import METADATA_KEY, card_to_json, read_card
 from mono_metric_depth.nodes.depth_node import DepthNode
-from mono_metric_depth.nodes.parameters import PARAMETERS
+from mono_metric_depth.nodes.parameters import RULES, Parameters, Rule
 from mono_metric_depth.onnx_metadata import write_metadata
 
 NODE = [sys.executable, '-m', 'mono_metric_depth.commands.depth_node', '--ros-args']
@@ -160,36 +162,57 @@ def started(domain: int, arguments: list[str]) -> tuple[Robot, DepthNode]:
     return robot, node
 
 
-def test_every_parameter_is_described_and_read_only(domain: int, tiny_model: Path) -> None:
+def test_every_parameter_is_described_and_changes_when_it_says(
+    domain: int, tiny_model: Path
+) -> None:
     robot, node = started(domain, ['-p', f'model:={tiny_model}', '-p', 'pich:=0.1'])
     try:
-        for name, default, description, allowed in PARAMETERS:
-            descriptor = node.describe_parameter(name)
-            assert descriptor.description == description
-            assert len(description) > 10
-            assert descriptor.read_only
+        robot.until(lambda: node.state == 'active', 'active')
+        for field in fields(Parameters):
+            rule = RULES[field.name]
+            descriptor = node.describe_parameter(field.name)
+            assert descriptor.description == rule.description
+            assert len(rule.description) > 10
+            assert descriptor.read_only == (rule.changes == 'never')
             ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
-            assert ranges == (allowed if isinstance(allowed, list) else [])
-            if isinstance(allowed, tuple):
-                assert all(value in descriptor.additional_constraints for value in allowed)
-                assert default in allowed
-            (result,) = node.set_parameters([Parameter(name, value=default)])
-            assert not result.successful
-            assert 'read-only' in result.reason
+            assert [(found.from_value, found.to_value) for found in ranges] == (
+                [rule.span] if rule.span else []
+            )
+            assert all(choice in descriptor.additional_constraints for choice in rule.choices)
+            assert field.default in (rule.choices or (field.default,))
+            other = {
+                bool: lambda default: not default,
+                int: lambda default: default + 1,
+                float: lambda default: default + 0.25,
+                str: lambda default, rule=rule: rule.choices[-1] if rule.choices else 'other',
+            }[type(field.default)](field.default)
+            (result,) = node.set_parameters([Parameter(field.name, value=other)])
+            assert result.successful == (rule.changes == 'running'), field.name
+            if rule.changes == 'unconfigured':
+                assert 'changes only while the node is unconfigured' in result.reason
+                (same,) = node.set_parameters([node.get_parameter(field.name)])
+                assert same.successful
         warning = 'there is no parameter pich, it is ignored; known are model, threads'
         robot.until(lambda: any(warning in line for line in robot.logged), 'a warning')
     finally:
         robot.close()
 
 
-def test_the_parameter_file_holds_every_parameter_with_its_default(
+def test_the_parameter_file_explains_every_parameter_and_holds_its_default(
     domain: int, tiny_model: Path
 ) -> None:
-    (parameters,) = yaml.safe_load(CONFIGURATION.read_text()).values()
-    expected = {name: default for name, default, *_ in PARAMETERS}
+    text = CONFIGURATION.read_text()
+    (parameters,) = yaml.safe_load(text).values()
+    expected = {field.name: field.default for field in fields(Parameters)}
     assert parameters['ros__parameters'] == expected
     kinds = {name: type(value) for name, value in parameters['ros__parameters'].items()}
     assert kinds == {name: type(default) for name, default in expected.items()}
+    sections = dict(re.findall(r'^    # (\w.*):\n\n((?:    .+\n)+)', text, re.MULTILINE))
+    assert set(sections) == set(CHANGES.values())
+    for name, rule in RULES.items():
+        said = re.search(rf'((?:    # .*\n)+)    {name}:', sections[CHANGES[rule.changes]])
+        assert said is not None, name
+        assert ' '.join(said[1].replace('#', '').split()) == explained(rule)
     model = ['-p', f'model:={tiny_model}']
     robot, node = started(domain, ['--params-file', str(CONFIGURATION), *model])
     try:
@@ -200,6 +223,30 @@ def test_the_parameter_file_holds_every_parameter_with_its_default(
         assert not any('there is no parameter' in line for line in robot.logged)
     finally:
         robot.close()
+
+
+CHANGES = {
+    'unconfigured': 'Change only while the node is unconfigured',
+    'never': 'Never changes',
+    'running': 'Change between any two frames',
+}
+
+
+def explained(rule: Rule) -> str:
+    """A parameter's description and what is allowed, in a sentence each."""
+    text = rule.description
+    if rule.choices:
+        text += f' One of {", ".join(rule.choices)}.'
+    return text
+
+
+def test_the_readme_lists_every_parameter() -> None:
+    rows = [
+        f'| `{name}` | `{json.dumps(getattr(Parameters(), name))}` | {explained(rule)} |'
+        for name, rule in RULES.items()
+    ]
+    table = '\n'.join(rows)
+    assert table in (ROOT / 'README.md').read_text(), table
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -229,7 +276,7 @@ def test_a_signal_ends_the_node_in_the_midst_of_its_work(
     assert 'Traceback' not in errors + output
     assert 'dropped' not in errors
     # 0.5 s where nothing else runs.
-    assert lasted < 5
+    assert lasted < 2
 
 
 def keep_sending(robot: Robot, image: object, info: object, ended: threading.Event) -> None:
@@ -265,6 +312,16 @@ def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
     path = ROOT / 'launch' / 'depth.launch.py'
     text = path.read_text()
     compile(text, str(path), 'exec')
+    for argument in [
+        'namespace',
+        'params_file',
+        'model',
+        'autostart',
+        'use_sim_time',
+        'log_level',
+        'respawn',
+    ]:
+        assert f"'{argument}'" in text
     for name in ('depth.yaml', 'fastdds.xml'):
         assert f"'{name}'" in text
         assert (ROOT / 'config' / name).is_file()
@@ -294,6 +351,8 @@ def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model
     arguments = {
         'model': str(tiny_model),
         'namespace': 'front',
+        'autostart': 'true',
+        'respawn': 'false',
         'image': '/image',
         'camera_info': '/camera_info',
     }

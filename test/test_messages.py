@@ -21,6 +21,7 @@ from mono_metric_depth.nodes.messages import (
     CloudMessage,
     DepthMessage,
     camera_info_message,
+    compact_cloud_message,
     image_from_message,
     millimetres,
     stamp_ns,
@@ -255,3 +256,27 @@ def test_sensor_msgs_py_reads_the_cloud() -> None:
     read = point_cloud2.read_points(cloud.message, field_names=('x', 'y', 'z'), skip_nans=True)
     assert len(read) == 23
     np.testing.assert_array_equal(np.sort(read['z']), np.sort(depth.ravel())[:23])
+
+
+@pytest.mark.parametrize('colour', [True, False])
+def test_a_compact_cloud_holds_the_valid_points_alone(colour):
+    output = CloudMessage(6, 4, colour=colour)
+    channels = 4 if colour else 3
+    points = np.arange(6 * 4 * channels, dtype=np.float32).reshape(4, 6, channels)
+    points[1, :2, :3] = np.nan
+    output.points[:] = points
+    compact = round_trip(compact_cloud_message(output.points))
+    assert (compact.width, compact.height, compact.is_dense) == (22, 1, True)
+    assert (compact.point_step, compact.row_step) == (4 * channels, 22 * 4 * channels)
+    assert [field.name for field in compact.fields] == ['x', 'y', 'z', 'rgb'][:channels]
+    found = np.frombuffer(compact.data, np.float32).reshape(-1, channels)
+    np.testing.assert_array_equal(found, np.delete(points.reshape(-1, channels), (6, 7), axis=0))
+    organised = round_trip(output.message)
+    assert organised.point_step == 4 * channels
+    assert not organised.is_dense
+    np.testing.assert_array_equal(np.frombuffer(organised.data, np.float32), points.ravel())
+
+
+def test_a_compact_cloud_may_be_empty():
+    compact = round_trip(compact_cloud_message(CloudMessage(6, 4).points))
+    assert (compact.width, compact.height, len(compact.data)) == (0, 1, 0)

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import array
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -30,13 +32,14 @@ from robot import (
     OUTPUTS,
     Robot,
     cloud_points,
+    compressed_message,
     depth_values,
     image_message,
     info_message,
     noise,
     stamp_of,
 )
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_srvs.srv import SetBool
 
 from mono_metric_depth.camera import Camera
@@ -105,27 +108,6 @@ STRANGER = textwrap.dedent("""
     rclpy.shutdown()
     print('done')
 """)
-
-
-@pytest.fixture
-def robot(domain: int) -> Iterator[Robot]:
-    robot = Robot(domain)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
-    """Starts a depth node in the robot's own executor."""
-
-    def run(**parameters: Any) -> DepthNode:
-        values = {'model': str(tiny_model), **parameters}
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = DepthNode(context=robot.context, parameter_overrides=overrides)
-        robot.add(node)
-        return node
-
-    return run
 
 
 @pytest.fixture
@@ -382,6 +364,7 @@ def test_nothing_is_computed_that_nobody_subscribed_to(
     try:
         overrides = [Parameter('model', value=str(tiny_model))]
         robot.add(DepthNode(context=robot.context, parameter_overrides=overrides))
+        robot.until(lambda: robot.statuses, 'diagnostics')
         warm_up = len(runs)
         image, info = image_message(noise(60, 100)), info_message(CAMERA)
         skipped = 'skipped: no subscriber'
@@ -605,6 +588,73 @@ def test_colours_are_those_of_every_encoding(
     message.data = np.pad(colour.reshape(60, 300), ((0, 0), (0, 30))).tobytes()
     _, _, cloud = robot.ask(message, info)
     np.testing.assert_array_equal(cloud_points(cloud)[1], colour[..., ::-1])
+
+
+def test_compressed_images_are_taken_from_the_topic_of_their_transport(
+    robot: Robot, start: Callable[..., DepthNode]
+) -> None:
+    start(image_transport='compressed', depth_resolution='input')
+    pixels = cv2.resize(noise(6, 10), (100, 60), interpolation=cv2.INTER_CUBIC)
+    info = info_message(CAMERA)
+    robot.until(lambda: robot.statuses, 'diagnostics')
+    assert robot.statuses[-1].message == 'no image has arrived on /image/compressed'
+    for kind, tolerance in (('png', 0), ('jpeg', 20)):
+        *_, cloud = robot.ask(compressed_message(pixels, kind), info)
+        error = np.abs(cloud_points(cloud)[1].astype(int) - pixels[..., ::-1])
+        assert error.max() <= tolerance, kind
+    # What is hostile is counted by reason, and the next good one is answered.
+    huge = compressed_message(pixels, 'png')
+    huge.data[16:24] = array.array('B', struct.pack('>II', 30000, 30000))
+    large = compressed_message(pixels, 'png')
+    large.data[16:24] = array.array('B', struct.pack('>II', 8000, 8000))
+    short = compressed_message(pixels)
+    del short.data[-200:]
+    damaged = compressed_message(pixels, 'png')
+    damaged.data[60:90] = array.array('B', bytes(30))
+    for message, reason, text in (
+        (huge, 'size', 'the compressed image claims 30000x30000 px'),
+        (large, 'size', 'image is 8000x8000 but camera_info describes 100x60'),
+        (short, 'compression', 'the compressed image is cut short'),
+        (damaged, 'compression', 'the compressed image is damaged'),
+        (CompressedImage(data=b'GIF89a'), 'compression', 'no JPEG or PNG image'),
+        (CompressedImage(), 'compression', 'no JPEG or PNG image'),
+    ):
+        before, said = robot.counts()[f'dropped: {reason}'], len(robot.statuses)
+        robot.until(
+            lambda b=before, r=reason: robot.counts()[f'dropped: {r}'] > b,
+            text,
+            lambda m=message: robot.send(m, info),
+        )
+        assert any(text in status.message for status in robot.statuses[said:]), text
+    stamp = robot.send(compressed_message(pixels), info)
+    robot.until(lambda: stamp in robot.answers['depth/points'], 'the next frame')
+
+
+def test_a_camera_info_that_changes_without_a_stamp_is_followed(
+    robot: Robot, start: Callable[..., DepthNode]
+) -> None:
+    start(depth_resolution='input')
+    image = image_message(noise(60, 100))
+    robot.ask(image, info_message(CAMERA))
+    for changed in (
+        replace(CAMERA, fx=120.0, fy=123.0),
+        replace(CAMERA, cx=40.0, distortion=(-0.2, 0.05, 0.0, 0.0, 0.0)),
+    ):
+        told = len(robot.statuses)
+        robot.publish(info_message(changed))
+        robot.until(lambda t=told: len(robot.statuses) > t + 1, 'the camera_info has arrived')
+        stamp = robot.send(image)
+        robot.until(lambda s=stamp: s in robot.answers['depth/points'], 'an answer')
+        points, _ = cloud_points(robot.answers['depth/points'][stamp])
+        found = points[30, 60].astype(float)
+        assert changed.project(found / found[2]) == pytest.approx((60, 30), abs=1e-2)
+    # What is no calibration stops the output, until there is one again.
+    robot.until(
+        lambda: robot.counts()['dropped: camera_info'],
+        'dropped',
+        lambda: robot.send(image, info_message(CAMERA, k=[float('nan')] * 9)),
+    )
+    robot.ask(image, info_message(CAMERA))
 
 
 def test_a_mount_is_taken_out_and_depth_stays_in_the_cameras_frame(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.point_cloud import POINT_STEP, PointCloudError, PointCloudWriter
+from mono_metric_depth.point_cloud import PointCloudError, PointCloudWriter
 
 CAMERA = Camera(24, 10, 20.0, 21.0, 11.3, 4.8)
 #: An equidistant lens that sees past 89 degrees towards its corners.
@@ -74,6 +74,39 @@ def test_points_of_a_distorted_camera_project_back_to_their_pixels(camera):
     assert_projects_back(camera, cloud(camera, *scene(camera)))
 
 
+@pytest.mark.parametrize('camera', [CAMERA, FISHEYE])
+@pytest.mark.parametrize('decimation', [1, 3, 7])
+def test_a_decimated_cloud_is_every_nth_point_of_the_whole(camera, decimation):
+    depth, bgr = scene(camera)
+    writer = PointCloudWriter(camera, decimation)
+    whole = cloud(camera, depth, bgr)[::decimation, ::decimation]
+    assert writer.shape == whole.shape[:2]
+    out = np.full(whole.shape, 7, np.float32)
+    writer.write(depth, bgr, out)
+    np.testing.assert_array_equal(out, whole)
+    bare = np.full((*writer.shape, 3), 7, np.float32)
+    writer.write(depth, None, bare)
+    np.testing.assert_array_equal(bare, whole[..., :3])
+
+
+def test_points_outside_of_the_range_are_nan():
+    depth, bgr = scene(CAMERA)
+    depth[0, :3] = np.nan, np.inf, -np.inf
+    whole = cloud(CAMERA, depth, bgr)
+    out = np.empty_like(whole)
+    PointCloudWriter(CAMERA).write(depth, bgr, out, (5.0, 40.0))
+    inside = (depth >= 5) & (depth <= 40)
+    assert 0.2 < inside.mean() < 0.8
+    np.testing.assert_array_equal(out[inside], whole[inside])
+    assert np.isnan(out[~inside][:, :3]).all()
+
+
+def test_colour_needs_room():
+    depth, bgr = scene(CAMERA)
+    with pytest.raises(PointCloudError, match='out must be'):
+        PointCloudWriter(CAMERA).write(depth, bgr, np.empty((10, 24, 3), np.float32))
+
+
 def test_more_rows_than_one_block_are_all_written():
     lens = (-0.1, 0.01, 1e-3, 1e-3, 0.0)
     camera = Camera(700, 101, 500.0, 500.0, 350.0, 50.0, 'plumb_bob', lens)
@@ -127,7 +160,7 @@ def test_without_an_image_the_colour_is_zero_even_after_one_with_colour():
 def test_a_cloud_is_organised_as_rows_by_columns():
     depth, bgr = scene(CAMERA)
     points = cloud(CAMERA, depth, bgr)
-    assert points.strides == (24 * POINT_STEP, POINT_STEP, 4)
+    assert points.strides == (24 * 16, 16, 4)
     assert (np.diff(points[4, :, 0] / depth[4]) > 0).all()
     assert (np.diff(points[:, 7, 1] / depth[:, 7]) > 0).all()
 

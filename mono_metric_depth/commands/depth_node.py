@@ -49,7 +49,9 @@ def _run(arguments: list[str]) -> None:
     node = None
     try:
         node = DepthNode()
-        rclpy.spin(node)
+        rclpy.spin_until_future_complete(node, node.refused)
+        if node.refused.done() and rclpy.ok():
+            fail(node.refused.result())
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     # Those of models are RuntimeError or ValueError, those of rcl RuntimeError.

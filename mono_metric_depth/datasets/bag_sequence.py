@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount, camera_from_info
+from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_topics import (
@@ -25,7 +26,6 @@ from mono_metric_depth.datasets.bag_topics import (
     storage_of,
     truth_topic,
 )
-from mono_metric_depth.datasets.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
@@ -119,7 +119,7 @@ class BagSequence:
             return np.array(decode_message(message).as_rgb())
         file = bytes(message.data)
         _require_size(self.name, self.topic, compressed_size(file), self.camera)
-        return decode_compressed(file, message.format)
+        return decode_compressed(file, message.format).as_rgb()
 
     def _truth(self, kind: str, data: bytes) -> NDArray[np.float32]:
         message = deserialized(kind, data)

@@ -4,138 +4,248 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Hashable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
+from rclpy.exceptions import ParameterException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_srvs.srv import SetBool
 
-from mono_metric_depth.alignment import Resolution
-from mono_metric_depth.camera import Camera, CameraError, Mount, camera_from_info
-from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import (
-    DEFAULT_MODEL,
-    DepthEstimate,
-    DepthEstimator,
-    EstimatorError,
-    require_same_size,
-)
-from mono_metric_depth.image import ImageError
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.nodes.depth_outputs import DepthOutputs
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
-from mono_metric_depth.nodes.messages import (
-    CloudMessage,
-    DepthMessage,
-    camera_info_message,
-    image_from_message,
-    millimetres,
-    stamp_ns,
-)
-from mono_metric_depth.nodes.newest_frame import NewestFrame
-from mono_metric_depth.nodes.parameters import declare_parameters
-from mono_metric_depth.point_cloud import PointCloudWriter
+from mono_metric_depth.nodes.frame_worker import FrameWorker
+from mono_metric_depth.nodes.parameters import RULES, changed_parameters, declare_parameters
 
 _SENSOR = QoSProfile(
     depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
-)
-_OUTPUT = QoSProfile(
-    depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
 # Small, and each belongs to one image: none may be overwritten unread.
 _CALIBRATION = QoSProfile(
     depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
-_WARN_EVERY = 5.0
+#: How long the frame in work may take to finish (s): when deactivated, and when the node ends.
+_PATIENCE = 5.0
+_LAST_PATIENCE = 1.5
+_SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
-class DepthNode(Node):
+class DepthNode(LifecycleNode):
     """Subscribes to ``image`` and ``camera_info``; publishes depth while anyone listens.
 
-    The newest image wins: one that arrives while another is being worked on replaces any that
-    waits. The executor's thread only receives; a thread of the node's own does the work.
+    Configured, it has its engine and its output topics; active, its inputs as well. The newest
+    image wins: one that arrives while another is being worked on replaces any that waits. The
+    executor's thread only receives; a thread of its own (:class:`FrameWorker`) does the work.
+
+    Attributes:
+        refused: Done, with the reason, where the node was to start by itself and could not.
 
     Raises:
-        ModelCardError, EngineError: If the model cannot be used.
-        ValueError: If a parameter is not among its allowed values.
+        ValueError, ParameterException: If a parameter is not among its allowed values.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__('depth_node', **options)
-        values = declare_parameters(self)
-        path = values['model'] or DEFAULT_MODEL
-        self._estimator = DepthEstimator.load(Path(path).expanduser(), threads=values['threads'])
-        self._rectified: bool = values['rectified']
-        self._resolution: Resolution = values['depth_resolution']
-        self._encoding: str = values['depth_encoding']
-        self._mount = Mount(values['pitch'], values['roll'], values['yaw'])
-        card = self._estimator.card
-        self.get_logger().info(
-            f'model {card.name} ({path}), scale {card.scale.value:.4g} '
-            f'[{card.scale.low:.4g}, {card.scale.high:.4g}], engine '
-            f'{self._estimator.engine.name} on {self._estimator.engine.provider}'
-        )
-        overrides = QoSOverridingOptions.with_default_policies()
-        self._depth_publisher = self.create_publisher(
-            ImageMessage, 'depth/image', _OUTPUT, qos_overriding_options=overrides
-        )
-        self._info_publisher = self.create_publisher(
-            CameraInfo, 'depth/camera_info', _OUTPUT, qos_overriding_options=overrides
-        )
-        self._cloud_publisher = self.create_publisher(
-            PointCloud2, 'depth/points', _OUTPUT, qos_overriding_options=overrides
-        )
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-
-        self._newest = NewestFrame()
+        self.refused = Future()
+        self._values = declare_parameters(self)
+        self._estimator: DepthEstimator | None = None
+        self._outputs: DepthOutputs | None = None
+        self._worker: FrameWorker | None = None
+        self._inputs: list[Any] = []
         self._statistics = FrameStatistics()
         self._enabled = True
-        self._ended = False
-        self._warned: dict[str, float] = {}
-        self._coverage = float('nan')
-        self._camera: tuple[Hashable, Camera] | None = None
-        self._depth_message: DepthMessage | None = None
-        self._metres: np.ndarray | None = None
-        self._cloud_message: CloudMessage | None = None
-        self._cloud_writer: tuple[Camera, PointCloudWriter] | None = None
-
-        self.create_subscription(
-            CameraInfo,
-            'camera_info',
-            self._newest.put_info,
-            _CALIBRATION,
-            qos_overriding_options=overrides,
-        )
-        self.create_subscription(
-            ImageMessage, 'image', self._on_image, _SENSOR, qos_overriding_options=overrides
-        )
+        self._refusal = ''
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
+        for service in self.services:
+            if service.srv_type is ChangeState:
+                service.callback = self._without_raising(service.callback)
         # Simulated time may stand still; that is when a person looks at the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self._worker = threading.Thread(target=self._work, name='depth', daemon=True)
-        self._worker.start()
+        self._starter: Any = None
+        if self._values.autostart:
+            self._starter = self.create_timer(0.0, self._start, clock=steady)
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle's state, such as ``inactive``."""
+        return str(self._state_machine.current_state[1])
 
     def destroy_node(self) -> None:
         """Let the frame in work finish, then end the node."""
-        self._ended = True
-        self._newest.close()
-        self._worker.join(timeout=5.0)
+        self._stop(_LAST_PATIENCE)
         super().destroy_node()
+        # It holds on to the node, whose log would stay on /rosout.
+        self._state_machine.destroy_when_not_in_use()
 
-    # The executor's thread.
+    # Lifecycle.
 
-    def _on_image(self, message: ImageMessage) -> None:
+    def _start(self) -> None:
+        self._starter.cancel()
+        if self.state == 'unconfigured' and not (  # else somebody was faster
+            self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
+        ):
+            self.refused.set_result(self._refusal)
+        self._starter = None
+
+    def _without_raising(self, change_state: Any) -> Any:
+        """What answers change_state; rclpy's own lets a transition that is not possible raise."""
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change_state(request, response)
+            except RuntimeError as err:
+                self.get_logger().error(f'no such transition from {self.state}: {err}')
+                response.success = False
+                return response
+
+        return answer
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and warm the engine, create the output topics."""
+        path = Path(self._values.model or DEFAULT_MODEL).expanduser()
+        try:
+            self._estimator = DepthEstimator.load(path, threads=self._values.threads)
+            self._outputs = DepthOutputs(self)
+        except Exception as err:
+            self._free()
+            return self._refuse('configure', err)
+        self._refusal = ''
+        card, engine = self._estimator.card, self._estimator.engine
+        self.get_logger().info(
+            f'model {card.name} ({path}), scale {card.scale.value:.4g} '
+            f'[{card.scale.low:.4g}, {card.scale.high:.4g}], engine '
+            f'{engine.name} on {engine.provider}'
+        )
+        return _SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the inputs and start to work.
+
+        Of earlier frames nothing is kept, their calibration neither: it may have changed unseen.
+        """
+        assert self._estimator is not None
+        assert self._outputs is not None
+        self._worker = FrameWorker(
+            self, self._estimator, self._outputs, self._statistics, self._values
+        )
+        overrides = QoSOverridingOptions.with_default_policies()
+        compressed = self._values.image_transport == 'compressed'
+        image_type = CompressedImage if compressed else ImageMessage
+        try:
+            for kind, topic, callback, qos in (
+                (CameraInfo, 'camera_info', self._worker.newest.put_info, _CALIBRATION),
+                (image_type, self._image_topic(), self._on_image, _SENSOR),
+            ):
+                self._inputs.append(
+                    self.create_subscription(
+                        kind, topic, callback, qos, qos_overriding_options=overrides
+                    )
+                )
+        except Exception as err:
+            self._stop(_PATIENCE)
+            return self._refuse('activate', err)
+        self._refusal = ''
+        return _SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; the engine stays."""
+        if not self._stop(_PATIENCE):
+            self._refuse('deactivate', f'the frame in work does not end within {_PATIENCE:g} s')
+            return TransitionCallbackReturn.ERROR
+        return _SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the engine and the output topics."""
+        self._free()
+        return _SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free all; the diagnostics go on."""
+        return self.on_error(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free all; the state is finalized if the work does not end."""
+        if not self._stop(_PATIENCE):
+            return TransitionCallbackReturn.FAILURE
+        self._free()
+        return _SUCCESS
+
+    def _stop(self, patience: float) -> bool:
+        """Receive nothing more and let the frame in work finish; says whether it has."""
+        while self._inputs:
+            self.destroy_subscription(self._inputs.pop())
+        if self._worker is not None and not self._worker.stop(patience):
+            return False
+        self._worker = None
+        return True
+
+    def _free(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+        if self._estimator is not None:
+            self._estimator.engine.close()
+        self._outputs = self._estimator = None
+
+    def _refuse(self, transition: str, reason: object) -> TransitionCallbackReturn:
+        """Say why a transition fails; it may be tried again, except after the unforeseen."""
+        # Errors of models are RuntimeError or ValueError, those of rcl RuntimeError.
+        foreseen = isinstance(reason, (str, ParameterException, RuntimeError, ValueError))
+        text = ' '.join(str(reason).split())
+        self._refusal = text if foreseen else f'{type(reason).__name__}: {text}'
+        # Whoever runs a node that is to start by itself hears of it through `refused`.
+        if self.context.ok() and self._starter is None:
+            self.get_logger().error(f'cannot {transition}: {self._refusal}')
+        return TransitionCallbackReturn.FAILURE if foreseen else TransitionCallbackReturn.ERROR
+
+    # Parameters.
+
+    def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            self._changed(parameters)
+        except ValueError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, parameters: Sequence[Parameter]) -> None:
+        self._values = self._changed(parameters)
+        if self._worker is not None:
+            self._worker.values = self._values
+
+    def _changed(self, parameters: Sequence[Parameter]) -> Any:
+        return changed_parameters(
+            self._values,
+            {found.name: found.value for found in parameters if found.name in RULES},
+            unconfigured=self.state == 'unconfigured',
+        )
+
+    # Frames.
+
+    def _image_topic(self) -> str:
+        # As image_transport does it: whoever remaps image means image/compressed too.
+        topic = str(self.resolve_topic_name('image'))
+        return topic if self._values.image_transport == 'raw' else f'{topic}/compressed'
+
+    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
+        worker = self._worker
+        if worker is None:  # it came while the node was deactivated
+            return
         self._statistics.count('received')
-        reason = self._newest.put_image(message) if self._enabled else 'disabled'
+        reason = worker.newest.put_image(message) if self._enabled else 'disabled'
         if reason:
             self._statistics.count(f'dropped: {reason}')
 
@@ -143,152 +253,29 @@ class DepthNode(Node):
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         self._enabled = request.data
-        if not self._enabled and self._newest.discard():
+        if not self._enabled and self._worker is not None and self._worker.newest.discard():
             self._statistics.count('dropped: disabled')
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
 
-    # The worker's thread.
-
-    def _work(self) -> None:
-        while (pair := self._newest.take()) is not None:
-            message, info = pair
-            try:
-                outcome = self._process(message, info)
-            except ImageError as err:
-                outcome = self._drop(err.reason, str(err))
-            except CameraError as err:
-                outcome = self._drop('camera_info', str(err))
-            except EstimatorError as err:
-                outcome = self._drop(err.reason, str(err))
-            except EngineError as err:
-                outcome = self._drop('engine', str(err))
-            except Exception as err:
-                if self._ended or not self.context.ok():
-                    return
-                outcome = self._drop('internal', f'{type(err).__name__}: {err}')
-            self._statistics.count(outcome)
-
-    def _process(self, message: ImageMessage, info: Any) -> str:
-        wants_depth = self._depth_publisher.get_subscription_count() > 0
-        wants_info = self._info_publisher.get_subscription_count() > 0
-        wants_cloud = self._cloud_publisher.get_subscription_count() > 0
-        if not (wants_depth or wants_info or wants_cloud):
-            return 'skipped: no subscriber'
-        start = time.monotonic()
-        camera = self._camera_of(info)
-        image = image_from_message(message)
-        if wants_depth or wants_cloud:
-            estimate = self._estimator.estimate(image, camera, self._mount)
-            alignment = estimate.alignment
-            depth = self._depth_of(estimate)
-        else:
-            require_same_size(image, camera)
-            alignment = self._estimator.alignment(camera, self._mount)
-        self._coverage = alignment.coverage
-        if wants_depth:
-            self._publish_depth(message, depth)
-        if wants_info:
-            self._publish_info(message, info, alignment.output_camera(self._resolution))
-        if wants_cloud:
-            self._publish_cloud(message, estimate, depth)
-        latency = (self.get_clock().now().nanoseconds - stamp_ns(message.header.stamp)) * 1e-9
-        self._statistics.finish(time.monotonic() - start, latency)
-        return 'published'
-
-    def _camera_of(self, info: Any) -> Camera:
-        """The camera of a CameraInfo; made anew only if the calibration changed."""
-        roi = info.roi
-        key = (
-            info.width,
-            info.height,
-            info.distortion_model,
-            bytes(info.k),
-            bytes(info.d),
-            bytes(info.p),
-            (info.binning_x, info.binning_y),
-            (roi.x_offset, roi.y_offset, roi.width, roi.height),
-        )
-        if self._camera is None or self._camera[0] != key:
-            self._camera = (key, camera_from_info(info, rectified=self._rectified))
-        return self._camera[1]
-
-    def _depth_of(self, estimate: DepthEstimate) -> np.ndarray:
-        """Metres, written into the depth message where that holds metres."""
-        camera = estimate.camera(self._resolution)
-        shape = (camera.height, camera.width)
-        if self._depth_message is None or self._depth_message.depth.shape != shape:
-            self._depth_message = DepthMessage(camera.width, camera.height, self._encoding)
-            metres = self._encoding == '32FC1'
-            self._metres = self._depth_message.depth if metres else np.empty(shape, np.float32)
-        return estimate.depth(self._resolution, self._metres)
-
-    def _publish_depth(self, source: ImageMessage, depth: np.ndarray) -> None:
-        assert self._depth_message is not None
-        if self._encoding == '16UC1':
-            millimetres(depth, self._depth_message.depth)
-        self._depth_message.message.header = source.header
-        self._depth_publisher.publish(self._depth_message.message)
-
-    def _publish_info(self, source: ImageMessage, info: Any, camera: Camera) -> None:
-        # Depth per input pixel has the input's own calibration, distortion, ROI and binning.
-        if self._resolution == 'network':
-            info = camera_info_message(camera)
-        info.header = source.header
-        self._info_publisher.publish(info)
-
-    def _publish_cloud(
-        self, source: ImageMessage, estimate: DepthEstimate, depth: np.ndarray
-    ) -> None:
-        camera = estimate.camera(self._resolution)
-        if self._cloud_writer is None or self._cloud_writer[0] != camera:
-            self._cloud_writer = (camera, PointCloudWriter(camera))
-            self._cloud_message = CloudMessage(camera.width, camera.height)
-        assert self._cloud_message is not None
-        colour = estimate.colour(self._resolution)
-        self._cloud_writer[1].write(depth, colour, self._cloud_message.points)
-        self._cloud_message.message.header = source.header
-        self._cloud_publisher.publish(self._cloud_message.message)
-
-    def _drop(self, reason: str, problem: str) -> str:
-        """Say why a frame is dropped, each reason at most every few seconds."""
-        self._statistics.fail(problem)
-        self._warn(reason, f'frame dropped ({reason}): {problem}')
-        return f'dropped: {reason}'
-
-    def _warn(self, reason: str, text: str) -> None:
-        now = time.monotonic()
-        if now - self._warned.get(reason, -_WARN_EVERY) >= _WARN_EVERY:
-            self._warned[reason] = now
-            self.get_logger().warning(text)
-
-    # The executor's thread again.
+    # Diagnostics.
 
     def _publish_diagnostics(self) -> None:
-        problem = self._statistics.problem()
-        card, engine = self._estimator.card, self._estimator.engine
-        level, text = DiagnosticStatus.OK, 'running'
-        if self._newest.lacks_info:
-            topic = self.resolve_topic_name('camera_info')
-            level, text = DiagnosticStatus.WARN, f'images arrive but no camera_info on {topic}'
-            self._warn('no_camera_info', text)
-        elif problem:
-            level, text = DiagnosticStatus.WARN, problem
-        elif not self._enabled:
-            text = 'disabled'
-        elif not self._statistics.received:
-            topic = self.resolve_topic_name('image')
-            level, text = DiagnosticStatus.WARN, f'no image has arrived on {topic}'
-        values = {
-            **self._statistics.values(),
-            'coverage': f'{self._coverage:.3f}',
-            'model': card.name,
-            'scale': f'{card.scale.value:.6g}',
-            'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
-            'engine': engine.name,
-            'provider': engine.provider,
-        }
+        level, text = self._health()
+        values = {'state': self.state, **self._statistics.values()}
+        if self._worker is not None:
+            values['coverage'] = f'{self._worker.coverage:.3f}'
+            values |= self._worker.monitor.findings.values
+        if self._estimator is not None:
+            card, engine = self._estimator.card, self._estimator.engine
+            values |= {
+                'model': card.name,
+                'scale': f'{card.scale.value:.6g}',
+                'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
+                'engine': engine.name,
+                'provider': engine.provider,
+            }
         status = DiagnosticStatus(
             level=level,
             name=f'{self.get_fully_qualified_name()}: depth',
@@ -299,3 +286,25 @@ class DepthNode(Node):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _health(self) -> tuple[bytes, str]:
+        """Level and message of the diagnostics."""
+        if self._refusal:
+            return DiagnosticStatus.ERROR, f'{self.state}: {self._refusal}'
+        if self._worker is None:
+            return DiagnosticStatus.OK, self.state
+        if self._worker.newest.lacks_info:
+            topic = self.resolve_topic_name('camera_info')
+            text = f'images arrive but no camera_info on {topic}'
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
+            return DiagnosticStatus.WARN, text
+        if problem := self._statistics.problem():
+            return DiagnosticStatus.WARN, problem
+        if not self._enabled:
+            return DiagnosticStatus.OK, 'disabled'
+        if not self._statistics.received:
+            return DiagnosticStatus.WARN, f'no image has arrived on {self._image_topic()}'
+        if warnings := self._worker.monitor.findings.warnings:
+            self.get_logger().warning('; '.join(warnings), throttle_duration_sec=30.0)
+            return DiagnosticStatus.WARN, '; '.join(warnings)
+        return DiagnosticStatus.OK, 'running'

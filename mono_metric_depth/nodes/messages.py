@@ -17,12 +17,14 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.compressed_image import compressed_size, decode_compressed
+from mono_metric_depth.estimator import require_same_size
 from mono_metric_depth.image import Image, ImageError, decode_message
-from mono_metric_depth.point_cloud import POINT_STEP
+from mono_metric_depth.point_cloud import FIELDS
 
 #: Depth encodings (REP-118) and the type of a pixel: metres, millimetres.
 DEPTH_DTYPES: dict[str, np.dtype[Any]] = {
@@ -56,6 +58,25 @@ def image_from_message(message: ImageMessage) -> Image:
         if error.reason != 'encoding':
             raise
         return _image_from_cv_bridge(message, error)
+
+
+def image_from_compressed_message(message: CompressedImage, camera: Camera) -> Image:
+    """The image of a compressed message; no more is decoded than the camera has pixels.
+
+    Args:
+        message: A sensor_msgs/CompressedImage: JPEG or PNG.
+        camera: The camera that took it.
+
+    Returns:
+        The image.
+
+    Raises:
+        ImageError: If the data are damaged, cut short or something else.
+        EstimatorError: If the size that they claim is not the camera's.
+    """
+    data = bytes(message.data)
+    require_same_size(*compressed_size(data), camera)
+    return decode_compressed(data, message.format)
 
 
 def _image_from_cv_bridge(message: ImageMessage, unsupported: ImageError) -> Image:
@@ -137,11 +158,12 @@ def millimetres(depth: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 class CloudMessage:
-    """An organised XYZRGB cloud message whose points are written in place.
+    """An organised cloud message whose points are written in place.
 
     Attributes:
         message: The sensor_msgs/PointCloud2; its header is the caller's to fill.
-        points: (height, width, 4) float32 view onto the message's data: x, y, z (m) and rgb, as
+        points: (height, width, 4) float32 view onto the message's data: x, y, z (m) and rgb, or
+            (height, width, 3) without rgb, as
             :meth:`mono_metric_depth.point_cloud.PointCloudWriter.write` writes them. It starts
             as NaN points without colour.
     """
@@ -149,28 +171,71 @@ class CloudMessage:
     message: PointCloud2
     points: NDArray[np.float32]
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, *, colour: bool = True) -> None:
         """Makes a message without valid points.
 
         Args:
             width: Points in a row.
             height: Rows of points.
+            colour: Whether points have rgb: 16 bytes each, 12 without.
         """
-        self.message = PointCloud2(
-            width=width,
-            height=height,
-            fields=[
-                PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
-                for name, offset in (('x', 0), ('y', 4), ('z', 8), ('rgb', 12))
-            ],
-            is_bigendian=_BIGENDIAN,
-            point_step=POINT_STEP,
-            row_step=width * POINT_STEP,
-            data=bytes(height * width * POINT_STEP),
-            is_dense=False,
+        channels = 4 if colour else 3
+        self.message = _cloud_message(
+            width, height, channels, bytes(4 * channels * height * width)
         )
-        self.points = np.frombuffer(self.message.data, np.float32).reshape(height, width, 4)
+        points = np.frombuffer(self.message.data, np.float32)
+        self.points = points.reshape(height, width, channels)
         self.points[..., :3] = np.nan
+
+
+def compact_cloud_message(points: NDArray[np.float32]) -> PointCloud2:
+    """A cloud of the valid points alone.
+
+    Args:
+        points: (height, width, 3 or 4) float32, as :attr:`CloudMessage.points`.
+
+    Returns:
+        A sensor_msgs/PointCloud2 of one row, dense; its header is the caller's to fill.
+    """
+    channels = points.shape[2]
+    known = np.flatnonzero(np.isfinite(points[..., 2]))
+    # Several times as fast as indexing by the mask.
+    valid = np.take(points.reshape(-1, channels), known, axis=0)
+    message = _cloud_message(len(valid), 1, channels, b'')
+    message.data.frombytes(valid.reshape(-1).view(np.uint8))
+    message.is_dense = True
+    return message
+
+
+def _cloud_message(width: int, height: int, channels: int, data: bytes) -> PointCloud2:
+    return PointCloud2(
+        width=width,
+        height=height,
+        fields=[
+            PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
+            for name, offset in list(FIELDS.items())[:channels]
+        ],
+        is_bigendian=_BIGENDIAN,
+        point_step=4 * channels,
+        row_step=4 * channels * width,
+        data=data,
+        is_dense=False,
+    )
+
+
+def jpeg_message(bgr: NDArray[np.uint8]) -> CompressedImage:
+    """A picture as image_transport's compressed plugin sends it.
+
+    Args:
+        bgr: (h, w, 3) uint8.
+
+    Returns:
+        A sensor_msgs/CompressedImage; its header is the caller's to fill.
+    """
+    message = CompressedImage(format='bgr8; jpeg compressed bgr8')
+    _, file = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, 90))
+    message.data.frombytes(file)
+    return message
 
 
 def camera_info_message(camera: Camera) -> CameraInfo:

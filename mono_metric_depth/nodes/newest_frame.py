@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.nodes.messages import stamp_ns
@@ -26,13 +26,13 @@ class NewestFrame:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._image: ImageMessage | None = None
+        self._image: ImageMessage | CompressedImage | None = None
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._taken: int | None = None
         self._in_step = True
         self._closed = False
 
-    def put_image(self, message: ImageMessage) -> str:
+    def put_image(self, message: ImageMessage | CompressedImage) -> str:
         """Leave an image; says why the one that waited is dropped, '' if none did."""
         with self._changed:
             reason = ''
@@ -67,16 +67,16 @@ class NewestFrame:
         with self._changed:
             return self._image is not None and not self._infos
 
-    def take(self) -> tuple[ImageMessage, CameraInfo] | None:
+    def take(self) -> tuple[ImageMessage | CompressedImage, CameraInfo] | None:
         """Wait for an image and its camera_info; None once closed."""
         with self._changed:
             while not self._closed:
                 self._changed.wait_for(lambda: self._closed or (self._image and self._infos))
                 if self._in_step:
                     self._changed.wait_for(self._is_paired, timeout=INFO_DELAY)
-                message, self._image = self._image, None
-                if message is None or self._closed:
+                if self._closed or self._image is None:
                     continue
+                message, self._image = self._image, None
                 self._taken = stamp_ns(message.header.stamp)
                 info = self._infos.get(self._taken)
                 self._in_step = info is not None

@@ -8,9 +8,11 @@ import struct
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from mono_metric_depth.image import ENCODINGS, ImageError, decode_image
+from mono_metric_depth.image import ENCODINGS, Image, ImageError, decode_image
+
+#: Larger images are refused: decoding takes 3 bytes for each pixel that the header claims.
+MAX_PIXELS = 1 << 26
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8'
@@ -31,8 +33,17 @@ def compressed_size(data: bytes) -> tuple[int, int]:
         Width and height (px).
 
     Raises:
-        ImageError: If it is neither, or its header is damaged.
+        ImageError: If it is neither, its header is damaged, or it has more than
+            :data:`MAX_PIXELS`.
     """
+    width, height = _header_size(data)
+    if width * height > MAX_PIXELS:
+        msg = f'the compressed image claims {width}x{height} px, above {MAX_PIXELS} px in all'
+        raise ImageError(msg, reason='size')
+    return width, height
+
+
+def _header_size(data: bytes) -> tuple[int, int]:
     if data.startswith(_PNG) and len(data) >= 24:
         width, height = struct.unpack('>II', data[16:24])
         return width, height
@@ -50,7 +61,7 @@ def compressed_size(data: bytes) -> tuple[int, int]:
     raise ImageError(msg, reason='compression')
 
 
-def decode_compressed(data: bytes, encoding: str) -> NDArray[np.uint8]:
+def decode_compressed(data: bytes, encoding: str) -> Image:
     """The image of a sensor_msgs/CompressedImage.
 
     Args:
@@ -60,10 +71,10 @@ def decode_compressed(data: bytes, encoding: str) -> NDArray[np.uint8]:
             bgr8`` (what it was, and what was stored).
 
     Returns:
-        (height, width, 3) uint8 RGB. The orientation in EXIF is ignored: calibration knows none.
+        The image, ``bgr`` or ``rgb``. The orientation in EXIF is ignored: calibration knows none.
 
     Raises:
-        ImageError: If the image is damaged or cut short.
+        ImageError: If the image is damaged, cut short or of another size than its header says.
     """
     end = _ENDS[_PNG] if data.startswith(_PNG) else _ENDS[_JPEG]
     # The decoder fills what is missing with grey, without a word.
@@ -88,9 +99,12 @@ def decode_compressed(data: bytes, encoding: str) -> NDArray[np.uint8]:
     if pixels is None:
         msg = f'the compressed image is damaged{reason}'
         raise ImageError(msg, reason='compression')
+    height, width = pixels.shape[:2]
+    if (width, height) != compressed_size(data):
+        msg = f'the compressed image is {width}x{height}, its header says otherwise'
+        raise ImageError(msg, reason='compression')
     if mosaic:
-        height, width = pixels.shape
-        image = decode_image(
+        return decode_image(
             np.ascontiguousarray(pixels, np.uint8),
             height=height,
             width=width,
@@ -98,8 +112,6 @@ def decode_compressed(data: bytes, encoding: str) -> NDArray[np.uint8]:
             step=width,
             is_bigendian=False,
         )
-        return image.as_rgb()
-    # Where red and blue were swapped before compression, they already are in place.
-    if 'compressed rgb' in stored:
-        return np.asarray(pixels, np.uint8)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    # Red and blue may have been swapped before compression.
+    channels = 'rgb' if 'compressed rgb' in stored else 'bgr'
+    return Image(np.asarray(pixels, np.uint8), channels)

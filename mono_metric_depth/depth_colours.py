@@ -1,0 +1,38 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth as colours that a person reads."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def depth_colours(
+    depth: NDArray[np.float32], depth_range: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Depth in the colours of turbo, by its logarithm: red is near, blue is far.
+
+    Args:
+        depth: (h, w) float32 z-depth (m), as REP-117 has it.
+        depth_range: What is reddest and what is bluest (m).
+
+    Returns:
+        (h, w, 3) uint8 BGR; black where there is no depth (NaN).
+    """
+    nearest, furthest = map(math.log, depth_range)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        level = np.log(depth)
+    level -= np.float32(furthest)
+    level *= np.float32(255 / (nearest - furthest))
+    # Too near is -Inf, which has no logarithm.
+    np.copyto(level, np.float32(255), where=np.isneginf(depth))
+    unknown = np.isnan(level)
+    np.copyto(level, np.float32(0), where=unknown)
+    np.clip(level, 0, 255, out=level)
+    colours = cv2.applyColorMap(np.rint(level).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colours[unknown] = 0
+    return np.asarray(colours, np.uint8)

@@ -1,0 +1,144 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What speaks against depth that is being published: scale, coverage, exposure."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.estimator import DepthEstimate
+from mono_metric_depth.model_card import ModelCard
+from mono_metric_depth.nodes.parameters import Parameters
+from mono_metric_depth.road_plane import RoadPlaneError
+from mono_metric_depth.scale_health import FRAMES, ScaleHealth
+
+#: Frames are looked at this far apart (s).
+PERIOD = 0.5
+_LEAST_COVERAGE = 0.5
+#: Levels (of 255) that say nothing about the scene, and the share of pixels that may have them.
+_BLACK, _WHITE = 8, 247
+_MOST_UNUSABLE = 0.7
+#: Looks whose median exposure counts.
+_LOOKS = 10
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the last look found.
+
+    Attributes:
+        warnings: In words, the gravest first.
+        values: For the diagnostics.
+    """
+
+    warnings: tuple[str, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
+
+
+class DepthMonitor:
+    """Looks at a frame now and then, once it is published; never alters depth.
+
+    Args:
+        card: The network's card.
+
+    Attributes:
+        findings: Of the last look; replaced as a whole, read it from any thread.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        self.findings = Findings()
+        self._card = card
+        self._due = 0.0
+        self._known: tuple[Camera, Mount, float] | None = None
+        self._health: ScaleHealth | None = None
+        self._dark: deque[float] = deque(maxlen=_LOOKS)
+        self._bright: deque[float] = deque(maxlen=_LOOKS)
+
+    def look(self, estimate: DepthEstimate, mount: Mount, values: Parameters) -> None:
+        """Look at a frame, unless the last look was just now.
+
+        Args:
+            estimate: The frame's depth, still valid.
+            mount: The attitude that was taken out of it, where the card asks for it.
+            values: The parameters of this frame.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + PERIOD
+        coverage = estimate.alignment.coverage
+        warnings = [*self._look_at_scale(estimate, mount, values.camera_height)]
+        if coverage < _LEAST_COVERAGE:
+            warnings.append(
+                f'the camera sees {coverage:.0%} of what the network was trained on, depth may be '
+                'less exact'
+            )
+        warnings += self._look_at_exposure(estimate)
+        self.findings = Findings(tuple(warnings), self._values(values.camera_height))
+
+    def _look_at_scale(
+        self, estimate: DepthEstimate, mount: Mount, camera_height: float
+    ) -> list[str]:
+        known = (estimate.alignment.camera, mount, camera_height)
+        if known != self._known:
+            self._known, self._health = known, None
+            level = self._card.levelled or mount.level
+            if camera_height > 0:
+                try:
+                    self._health = ScaleHealth(
+                        self._card.canonical_camera,
+                        camera_height,
+                        None if level else mount.rotation(),
+                    )
+                except RoadPlaneError as err:
+                    return [f'scale health: {err}']
+        if self._health is None:
+            return []
+        with np.errstate(divide='ignore'):
+            depth = np.reciprocal(estimate.inverse_depth)
+        depth[~estimate.alignment.seen] = np.nan
+        self._health.look(depth)
+        if not self._health.disagrees:
+            return []
+        return [
+            f'depth shows the camera {self._health.ratio * camera_height:.2f} m above the road, '
+            f'camera_height says {camera_height:g} m: check the mount, or fit the scale anew'
+        ]
+
+    def _look_at_exposure(self, estimate: DepthEstimate) -> list[str]:
+        seen = estimate.aligned.as_bgr()[estimate.alignment.seen]
+        self._dark.append(float(np.mean(seen.max(axis=1) < _BLACK)))
+        self._bright.append(float(np.mean(seen.min(axis=1) > _WHITE)))
+        return [
+            f'{share:.0%} of the image is {name}, depth means little'
+            for name, share in (
+                ('black', float(np.median(self._dark))),
+                ('white', float(np.median(self._bright))),
+            )
+            if share > _MOST_UNUSABLE
+        ]
+
+    def _values(self, camera_height: float) -> dict[str, str]:
+        health = self._health
+        values = {
+            'image black': f'{np.median(self._dark):.2f}',
+            'image white': f'{np.median(self._bright):.2f}',
+        }
+        if health is None:
+            known = 'road not seen' if camera_height > 0 else 'camera_height is not known'
+            return {'scale health': known, **values}
+        refused = ', '.join(f'{name} {count}' for name, count in sorted(health.refused.items()))
+        state = 'disagrees' if health.disagrees else 'agrees'
+        return {
+            'scale health': state if health.frames == FRAMES else 'too few frames',
+            'scale health ratio': f'{health.ratio:.3f}',
+            'scale health spread': f'{health.spread:.3f}',
+            'scale health frames': f'{health.frames}',
+            'scale health refused': refused or 'none',
+            **values,
+        }

@@ -1,0 +1,83 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scale health: the camera height that depth shows, against the known mounting height.
+
+A monitor: it warns, and never alters depth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.road_plane import RoadPlaneError, RoadView
+from mono_metric_depth.scale import robust_deviation
+
+#: Frames that are looked back on, and how many it takes to warn.
+FRAMES = 30
+#: Median of the ratio off by more than this is a disagreement.
+TOLERANCE = 0.15
+
+
+class ScaleHealth:
+    """Compares the road plane in metric depth with the mounting height, over the last frames.
+
+    Args:
+        camera: A pinhole, such as the canonical camera.
+        camera_height: Of its optical centre above the road (m).
+        rotation: (3, 3) from the camera to one that looks along the road, None if it does so.
+
+    Attributes:
+        refused: Frames without a plausible road, by reason.
+
+    Raises:
+        RoadPlaneError: If the camera does not see the road.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        camera_height: float,
+        rotation: NDArray[np.float64] | None = None,
+    ) -> None:
+        self._view = RoadView(camera, rotation)
+        self._camera_height = camera_height
+        self._ratios: deque[float] = deque(maxlen=FRAMES)
+        self.refused: Counter[str] = Counter()
+
+    def look(self, depth: NDArray[np.float32]) -> None:
+        """Take a frame into account.
+
+        Args:
+            depth: (height, width) float32 z-depth of the camera (m); NaN where it is not known.
+        """
+        try:
+            height = self._view.plane(depth).height
+        except RoadPlaneError as err:
+            self.refused[err.reason] += 1
+        else:
+            self._ratios.append(height / self._camera_height)
+
+    @property
+    def frames(self) -> int:
+        """How many of the last frames showed a road."""
+        return len(self._ratios)
+
+    @property
+    def ratio(self) -> float:
+        """Median of seen over known height; NaN before there is any."""
+        return float(np.median(self._ratios)) if self._ratios else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Relative spread of the ratio between frames; NaN before there is any."""
+        return robust_deviation(np.log(self._ratios)) if self._ratios else math.nan
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether enough frames, by their median, contradict the mounting height."""
+        return self.frames == FRAMES and abs(self.ratio - 1) > TOLERANCE

@@ -1,0 +1,48 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.scale_health import FRAMES, ScaleHealth
+
+CAMERA = Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
+
+
+def road(height: float, mount: Mount | None = None) -> np.ndarray:
+    down = (mount or Mount()).rotation().T @ (0.0, 1.0, 0.0)
+    slope = CAMERA.rays() @ down
+    return np.where(slope > 1e-4, height / np.maximum(slope, 1e-4), np.inf).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ('seen', 'disagrees'), [(1.5, False), (1.7, False), (1.8, True), (1.2, True)]
+)
+def test_only_a_sustained_disagreement_counts(seen: float, disagrees: bool) -> None:
+    health = ScaleHealth(CAMERA, 1.5)
+    assert math.isnan(health.ratio)
+    for frame in range(FRAMES):
+        assert not health.disagrees
+        health.look(road(seen * (1.02 if frame % 2 else 0.98)))
+    assert health.disagrees == disagrees
+    assert health.ratio == pytest.approx(seen / 1.5, rel=1e-3)
+    assert health.spread == pytest.approx(1.4826 * 0.02, rel=0.01)
+
+
+def test_a_frame_without_a_road_is_refused_by_reason() -> None:
+    health = ScaleHealth(CAMERA, 1.5)
+    health.look(np.full((96, 256), np.nan, np.float32))
+    health.look(np.full((96, 256), 10.0, np.float32))  # a wall
+    assert health.frames == 0
+    assert health.refused == {'unseen': 1, 'tilt': 1}
+
+
+def test_a_camera_that_looks_down_is_levelled_first() -> None:
+    mount = Mount(pitch=0.2)
+    health = ScaleHealth(CAMERA, 1.5, mount.rotation())
+    health.look(road(1.5, mount))
+    assert health.ratio == pytest.approx(1.0, rel=1e-4)
