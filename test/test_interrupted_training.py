@@ -188,7 +188,7 @@ def test_sigterm_while_drives_are_prepared_leaves_no_process(
     command += ['--config', str(recipe_file), '--folder', str(folder)]
     command += ['--output', str(tmp_path / 'output')]
     command += ['--devices' if name == 'experiments' else '--device', 'cpu']
-    shown = {**os.environ, 'TQDM_DISABLE': '0'}
+    shown = {name: value for name, value in os.environ.items() if name != 'TQDM_DISABLE'}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, start_new_session=True, env=shown
     ) as process:
