@@ -656,7 +656,7 @@ def test_several_drives_are_not_opened_as_one() -> None:
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('world:moon:1', 'unknown domain; known are'),
+        ('world:moon:1', "there is no domain 'moon'; known are"),
         ('world:town:1x0', 'world:town:1x0'),
         ('world:town:1@9', 'm above the road'),
         ('world:town:1@1.5+.5', 'pitched by -0.2 .. 0.2 rad, got 0.5'),

@@ -46,7 +46,7 @@ def check_drive(domain: Domain | str, height: float | None, pitch: float | None)
         WorldError: Saying what is wrong.
     """
     if isinstance(domain, str) and domain not in DOMAINS:
-        msg = f'unknown domain; known are {", ".join(DOMAINS)}'
+        msg = f'there is no domain {domain!r}; known are {", ".join(DOMAINS)}'
         raise WorldError(msg)
     if height is not None and not 0.8 <= height <= 3.0:
         msg = f'the camera must be 0.8 .. 3 m above the road, got {height}'
