@@ -60,9 +60,6 @@ def _finetune(arguments: list[str] | None) -> None:
     values |= {'start': str(start), **_from_card(start, card, entries)}
     values['replay'] = _replayed(values['replay'], card, values['target'])
     recipe = load_recipe(config, **values)
-    for name in (*recipe.target, *recipe.source, *recipe.source_validation, *recipe.target_test):
-        if not _is_here(name):
-            fail(f'there is no drive {name}')
     train_recipe(
         recipe,
         options.folder or output.with_suffix('.training'),

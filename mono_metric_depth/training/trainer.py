@@ -81,6 +81,7 @@ class Trainer:
     Raises:
         TrainingError: If the folder holds a run of another recipe, or the batch cannot be divided
             among the processes.
+        DatasetError: If a drive of the recipe is not there.
     """
 
     def __init__(
@@ -105,6 +106,9 @@ class Trainer:
                 f'be multiples of the number of processes, {count}'
             )
             raise TrainingError(msg)
+        for entry in (*_TRAINED_ON, 'source_validation', 'target_test'):
+            for name in recipe.drives(entry):
+                require_drive(name)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         # Channels last: what convolutions on CPUs and tensor cores are fastest in.
@@ -275,9 +279,6 @@ class Trainer:
             CheckpointError: If a checkpoint cannot be written.
         """
         recipe = self.recipe
-        for entry in (*_TRAINED_ON, 'source_validation', 'target_test'):
-            for name in recipe.drives(entry):
-                require_drive(name)
         # A person's own drives first: what is wrong with them shows before worlds are rendered.
         self.drives('target', with_depth=False)
         batches = MixedBatches(
