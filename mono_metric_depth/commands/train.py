@@ -34,12 +34,17 @@ def _train(arguments: list[str] | None) -> None:
     parser.add_argument('--folder', type=Path, default=Path('training'), help='checkpoints, log')
     parser.add_argument('--output', type=Path, help='the model; FOLDER/NAME.onnx by default')
     parser.add_argument('--steps', type=int, help='overrides the recipe')
+    parser.add_argument(
+        '--network', help="overrides the recipe's network, and names the model after it"
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; a GPU if there is one')
     options = parser.parse_args(arguments)
     require_training()
     from mono_metric_depth.training.recipe import load_recipe
 
-    changes = {} if options.steps is None else {'steps': options.steps}
+    changes: dict[str, Any] = {} if options.steps is None else {'steps': options.steps}
+    if options.network is not None:
+        changes |= {'network': options.network, 'name': options.network}
     named = options.config in ('source_supervised', 'one_scalar')
     path = configuration_file(f'{options.config}.yaml') if named else Path(options.config)
     recipe = load_recipe(path, **changes)
