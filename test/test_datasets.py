@@ -39,7 +39,8 @@ from mono_metric_depth.datasets.bag import (
     read_raw_messages,
     write_drive,
 )
-from mono_metric_depth.datasets.dgp import DgpSequence, depth_from_points
+from mono_metric_depth.datasets.dgp import DgpSequence
+from mono_metric_depth.datasets.lidar import depth_from_points
 from mono_metric_depth.datasets.sequence_folder import SequenceFolder, write_sequence
 from mono_metric_depth.frame import Frame
 
@@ -555,7 +556,7 @@ SCENE = 'scene_01/scene.json'
     [
         (_cut(INDEX, 30), f'{INDEX}: cannot read'),
         (lambda f: (f / INDEX).write_text('[]'), f'{INDEX}: not a DGP scene data set'),
-        (_json_edit(INDEX, lambda d: d['scene_splits'].pop('0')), 'no split 0'),
+        (_json_edit(INDEX, lambda d: d['scene_splits'].pop('0')), 'no split with scenes'),
         (lambda f: (f / SCENE).unlink(), 'scene.json: cannot read'),
         (_json_edit(SCENE, lambda d: d.pop('samples')), "not a DGP scene.*'samples'"),
         (_json_edit(SCENE, lambda d: d['data'][0]['id'].pop('timestamp')), 'timestamp'),
