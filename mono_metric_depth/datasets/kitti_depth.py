@@ -180,18 +180,25 @@ class SelectedImages:
         path, intrinsics, truth = self.files(index)
         image = read_image(path)
         height, width = image.shape[:2]
-        k = [value for row in table_rows(intrinsics, 1) for value in row]
-        if len(k) != 9 or k[6:] != [0, 0, 1]:
-            msg = f'{intrinsics}: expected the 9 numbers of K, found {k}'
-            raise DamagedFrameError(msg)
-        try:
-            camera = Camera(width, height, k[0], k[4], k[2], k[5])
-        except CameraError as err:
-            msg = f'{intrinsics}: {err}'
-            raise DamagedFrameError(msg) from err
+        camera = _camera(intrinsics, width, height)
         require_centred(camera, intrinsics)
         # The test images have none, on purpose.
         depth = None
         if truth.parent.is_dir():
             depth = read_depth(truth, height, width)
         return Frame(frame * PERIOD, image, camera, depth)
+
+
+def _camera(path: Path, width: int, height: int) -> Camera:
+    """The camera of one image, from its file of intrinsics."""
+    try:
+        k = [value for row in table_rows(path, 1) for value in row]
+        if len(k) != 9 or k[6:] != [0, 0, 1]:
+            msg = f'{path}: expected the 9 numbers of K, found {k[:12]}'
+            raise DatasetError(msg)
+        return Camera(width, height, k[0], k[4], k[2], k[5])
+    except CameraError as err:
+        msg = f'{path}: {err}'
+        raise DamagedFrameError(msg) from err
+    except DatasetError as err:
+        raise DamagedFrameError(str(err)) from err
