@@ -92,12 +92,14 @@ def scene_names(folder: Path) -> list[str]:
         folder: Such as ``v1.0-mini``.
 
     Returns:
-        Their names.
+        Their names, sorted.
 
     Raises:
         DatasetError: If the table is missing or damaged.
     """
-    return [str(_value(folder, 'scene', row, 'name')) for row in _rows(folder / 'scene.json')]
+    return sorted(
+        str(_value(folder, 'scene', row, 'name')) for row in _rows(folder / 'scene.json')
+    )
 
 
 def read_tables(folder: Path, channel: str) -> Tables:
