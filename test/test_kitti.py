@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from analytic_scene import move, moved, turn
 
+from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import (
     DamagedFrameError,
     DatasetError,
@@ -23,6 +25,8 @@ from mono_metric_depth.datasets import (
     sequence_names,
 )
 from mono_metric_depth.datasets.kitti import KittiDrive
+from mono_metric_depth.training.aligned_drive import AlignedDrive
+from mono_metric_depth.training.drive_cache import align_drives
 
 DAY = '2011_09_26'
 DRIVE = f'{DAY}_drive_0001_sync'
@@ -76,7 +80,9 @@ def write_rigid(path: Path, matrix: np.ndarray) -> None:
     )
 
 
-def write_kitti(root: Path, drive: str = DRIVE, suffix: str = '.png') -> Path:
+def write_kitti(
+    root: Path, drive: str = DRIVE, suffix: str = '.png', frames: int = FRAMES
+) -> Path:
     """A drive of two cameras with LiDAR, GPS/IMU and stamps; its calibration above."""
     folder = root / DAY / drive
     folder.mkdir(parents=True)
@@ -97,7 +103,7 @@ def write_kitti(root: Path, drive: str = DRIVE, suffix: str = '.png') -> Path:
     write_rigid(root / DAY / 'calib_imu_to_velo.txt', VELODYNE_FROM_IMU)
     for part in ('velodyne_points/data', 'oxts/data'):
         (folder / part).mkdir(parents=True)
-    for index in range(FRAMES):
+    for index in range(frames):
         for camera, red in (('02', 10), ('03', 90)):
             file = folder / f'image_{camera}' / 'data' / f'{index:010d}{suffix}'
             scene.write_image(file, SIZE, (red, 20, 30 + index))
@@ -114,7 +120,7 @@ def write_kitti(root: Path, drive: str = DRIVE, suffix: str = '.png') -> Path:
         record = f'{latitude:.13f} {longitude:.13f} {112.8 + up:.9f} {numbers(attitude)}'
         record += ' ' + ' '.join(['0.0'] * 19) + ' 4 10 4 4 0\n'
         (folder / f'oxts/data/{index:010d}.txt').write_text(record)
-    stamps = [f'2011-09-26 13:02:{25 + i // 10}.{i % 10}64389445\n' for i in range(FRAMES)]
+    stamps = [f'2011-09-26 13:02:{25 + i // 10}.{i % 10}64389445\n' for i in range(frames)]
     for camera in ('02', '03'):
         (folder / f'image_{camera}' / 'timestamps.txt').write_text(''.join(stamps))
     return folder
@@ -249,6 +255,37 @@ def test_a_list_chooses_frames_in_the_order_of_the_drive(root: Path, tmp_path: P
     listed.write_text(f'{DAY}/{DRIVE}/image_02/data/0000000002.png\n')
     (name,) = sequence_names(f'{root}#{listed}')
     assert [frame.image[0, 0, 2] for frame in open_sequence(name)] == [32]
+
+
+def test_training_cuts_a_list_where_frames_are_missing(tmp_path: Path) -> None:
+    write_kitti(tmp_path / 'kitti', frames=11)
+    listed = tmp_path / 'train_files.txt'
+    listed.write_text(''.join(f'{DAY}/{DRIVE} {frame} l\n' for frame in (9, 0, 1, 8, 2, 10)))
+    canonical = Camera(48, 32, 40.0, 40.0, 23.5, 14.5)
+
+    def align(choice: str) -> list[AlignedDrive]:
+        specification = f'{tmp_path}/kitti#{choice}'
+        cache = tmp_path / 'cache'
+        return align_drives(
+            (specification,), canonical, levelled=True, with_depth=True, cache=cache, moving=True
+        )
+
+    (whole,) = align('velodyne')
+    assert len(whole.images) == 11
+    assert np.isfinite(whole.depth).any()
+    pieces = align(str(listed))
+    assert [piece.images[:, 16, 24, 2].tolist() for piece in pieces] == [
+        [30, 31, 32],
+        [38, 39, 40],
+    ]
+    # Another calibration is another drive, although no file of the drive itself has changed.
+    path = tmp_path / 'kitti' / DAY / 'calib_velo_to_cam.txt'
+    text = path.read_text()
+    write_rigid(path, move(0, 0, 1) @ CAMERA0_FROM_VELODYNE)
+    os.utime(path, ns=(1, 1))
+    assert path.read_text() != text
+    (moved_away,) = align('velodyne')
+    assert np.nanmedian(moved_away.depth) - np.nanmedian(whole.depth) > 0.5
 
 
 @pytest.mark.parametrize(
