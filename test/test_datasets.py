@@ -567,6 +567,13 @@ def test_a_dgp_lens_that_distorts_is_not_taken_for_a_rectified_one(scene: Path) 
             DgpSequence(scene)[0]
 
 
+def test_resized_dgp_images_are_refused(scene: Path) -> None:
+    pixels = np.zeros((20, 32, 3), np.uint8)
+    cv2.imwrite(str(scene.parent / 'scene_01/rgb/CAMERA_01/0.png'), pixels)
+    with pytest.raises(DatasetError, match=r'does not fit images of 32x20 px; have they been re'):
+        DgpSequence(scene)[0]
+
+
 def _json_edit(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         document = json.loads((folder / name).read_text())

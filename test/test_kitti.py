@@ -247,6 +247,11 @@ def test_a_list_chooses_frames_in_the_order_of_the_drive(root: Path, tmp_path: P
     left, right = map(open_sequence, names)
     assert [frame.image[0, 0, 2] for frame in left] == [31, 33]
     assert [frame.image[0, 0, 2] for frame in right] == [32]
+    np.testing.assert_allclose(
+        np.nan_to_num(left[0].depth),  # type: ignore[arg-type]
+        np.where(expected_depth(1) < 60, expected_depth(1), 0),
+        rtol=1e-4,
+    )
     # Poses still start where the drive does.
     assert left[0].pose is not None
     np.testing.assert_allclose(left[0].pose, camera_pose(1), atol=1e-4)

@@ -146,11 +146,19 @@ def _lines(pattern: str, count: int) -> Callable[[Path], Any]:
     return cut
 
 
+def _nonsense(root: Path) -> None:
+    path = _only(root, 'extrinsic.txt')
+    lines = path.read_text().splitlines()
+    lines[3] = '1 0 nan ' + lines[3].split(maxsplit=3)[3]
+    path.write_text('\n'.join(lines))
+
+
 @pytest.mark.parametrize(
     ('damage', 'error', 'message'),
     [
         (lambda r: _only(r, 'intrinsic.txt').unlink(), DatasetError, 'textgt.tar beside the imag'),
         (_lines('extrinsic.txt', 3), DatasetError, '2 frames of Camera_0 have no line, first: 1'),
+        (_nonsense, DatasetError, 'extrinsic.txt: frame 1 has no pose: .*nan'),
         (_write('intrinsic.txt', 'frame\n0 0 1 2\n'), DatasetError, 'line 2 holds 4 numbers'),
         (_write('extrinsic.txt', 'frame\n0 0 x\n'), DatasetError, 'line 2: could not convert'),
         (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from mono_metric_depth.datasets.choices import Kinds, chosen, drive_name
 from mono_metric_depth.datasets.documents import read_json
 from mono_metric_depth.datasets.image_file import read_image
 from mono_metric_depth.datasets.lidar import depth_from_points, read_npz, require_overlap
+from mono_metric_depth.datasets.principal_point import require_centred
 from mono_metric_depth.datasets.rigid_transform import rigid_transform
 from mono_metric_depth.frame import Frame
 
@@ -83,6 +84,22 @@ def _scenes(path: Path, split: str | None) -> list[Path]:
     return scenes
 
 
+class _Recorded(NamedTuple):
+    """A file of a sensor, and the sensor's pose in the world when it was recorded."""
+
+    file: Path
+    pose: NDArray[np.float64]
+
+
+class _Sample(NamedTuple):
+    """An image with the LiDAR's turn beside it, if there is one; its stamp in us."""
+
+    image: _Recorded
+    cloud: _Recorded | None
+    stamp: int
+    calibration: str
+
+
 class DgpSequence:
     """One camera of a scene, with LiDAR as ground truth.
 
@@ -107,25 +124,29 @@ class DgpSequence:
             raise DatasetError(msg)
         self._folder = scenes[0].parent
         scene = read_json(scenes[0])
+        names: set[str] = set()
+        self._samples: list[_Sample] = []
         try:
             self._data = {item['key']: item for item in scene['data']}
-            self._samples = [
-                (
-                    self._datum(sample, 'image', camera),
-                    self._datum(sample, 'point_cloud', None),
-                    sample['calibration_key'],
-                )
-                for sample in scene['samples']
-            ]
-            names = {item['id']['name'] for item in scene['data'] if 'image' in item['datum']}
+            names |= {item['id']['name'] for item in scene['data'] if 'image' in item['datum']}
+            for sample in scene['samples']:
+                image = self._datum(sample, 'image', camera)
+                if image is not None:
+                    cloud = self._datum(sample, 'point_cloud', None)
+                    self._samples.append(
+                        _Sample(
+                            self._recorded(image, 'image'),
+                            None if cloud is None else self._recorded(cloud, 'point_cloud'),
+                            _stamp_us(image),
+                            str(sample['calibration_key']),
+                        )
+                    )
         except (AttributeError, KeyError, TypeError) as err:
             msg = f'{scenes[0]}: not a DGP scene: {type(err).__name__}: {err}'
             raise DatasetError(msg) from err
-        self._samples = [sample for sample in self._samples if sample[0] is not None]
         if not self._samples:
             msg = f'{path}: no images of {camera!r}; there are {", ".join(sorted(names))}'
             raise DatasetError(msg)
-        self._first = _stamp_us(self._samples[0][0])
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -137,35 +158,43 @@ class DgpSequence:
     def mounts(self) -> list[Mount | None]:
         """The mount of each frame."""
         # Samples share a few calibrations; their intrinsics fit an image of any size.
-        keys = {key for _, _, key in self._samples}
+        keys = {sample.calibration for sample in self._samples}
         known = {key: self._mount(self._calibration(key, 1, 1)[1]) for key in keys}
-        return [known[key] for _, _, key in self._samples]
+        return [known[sample.calibration] for sample in self._samples]
 
     def __getitem__(self, index: int, /) -> Frame:
-        datum, cloud, calibration = self._samples[index]
-        path = self._folder / datum['datum']['image']['filename']
-        image = read_image(path)
+        sample = self._samples[index]
+        image = read_image(sample.image.file)
         camera, vehicle_from_camera = self._calibration(
-            calibration, image.shape[1], image.shape[0]
+            sample.calibration, image.shape[1], image.shape[0]
         )
-        pose = _pose(path, datum['datum']['image'])
+        require_centred(camera, sample.image.file)
         depth = None
-        if cloud is not None:
-            cloud = cloud['datum']['point_cloud']
-            path = self._folder / cloud['filename']
+        if sample.cloud is not None:
             # Each sensor has its own stamp, and so its own pose.
-            camera_from_lidar = np.linalg.inv(pose) @ _pose(path, cloud)
-            points = read_npz(path) @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
+            camera_from_lidar = np.linalg.inv(sample.image.pose) @ sample.cloud.pose
+            points = read_npz(sample.cloud.file)
+            points = points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
             depth = depth_from_points(points, camera)
-            require_overlap(depth, path)
+            require_overlap(depth, sample.cloud.file)
         return Frame(
-            stamp=(_stamp_us(datum) - self._first) * 1000,
+            stamp=(sample.stamp - self._samples[0].stamp) * 1000,
             image=image,
             camera=camera,
             depth=depth,
-            pose=pose,
+            pose=sample.image.pose,
             mount=self._mount(vehicle_from_camera),
         )
+
+    def _recorded(self, item: Any, kind: str) -> _Recorded:
+        """File and pose of a datum."""
+        content = item['datum'][kind]
+        file = self._folder / str(content['filename'])
+        try:
+            return _Recorded(file, _matrix(content['pose']))
+        except (KeyError, TypeError, ValueError) as err:
+            msg = f'{file}: its pose is missing or damaged: {type(err).__name__}: {err}'
+            raise DatasetError(msg) from err
 
     def _mount(self, vehicle_from_camera: NDArray[np.float64]) -> Mount:
         try:
@@ -209,7 +238,8 @@ def _camera(k: Any, width: int, height: int) -> Camera:
     model = 'rational_polynomial'
     if not any(distortion[5:]):
         model, distortion = 'plumb_bob', distortion[:5]
-    return Camera(width, height, k['fx'], k['fy'], k['cx'], k['cy'], model, distortion)
+    fx, fy, cx, cy = (float(k[name]) for name in ('fx', 'fy', 'cx', 'cy'))
+    return Camera(width, height, fx, fy, cx, cy, model, distortion)
 
 
 def _matrix(pose: Any) -> NDArray[np.float64]:
@@ -219,14 +249,6 @@ def _matrix(pose: Any) -> NDArray[np.float64]:
         [float(rotation[name]) for name in ('qw', 'qx', 'qy', 'qz')],
         [float(translation[axis]) for axis in 'xyz'],
     )
-
-
-def _pose(path: Path, datum: Any) -> NDArray[np.float64]:
-    try:
-        return _matrix(datum['pose'])
-    except (KeyError, TypeError, ValueError) as err:
-        msg = f'{path}: its pose is missing or damaged: {type(err).__name__}: {err}'
-        raise DatasetError(msg) from err
 
 
 def _stamp_us(datum: Any) -> int:

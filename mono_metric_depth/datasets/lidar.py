@@ -112,7 +112,8 @@ def read_bin(path: Path, columns: int) -> NDArray[np.float64]:
             f'{columns} float32; is the file cut short?'
         )
         raise DamagedFrameError(msg)
-    points = np.frombuffer(data, '<f4').reshape(-1, columns)[:, :3].astype(np.float64)
+    with np.errstate(invalid='ignore'):  # signalling NaN
+        points = np.frombuffer(data, '<f4').reshape(-1, columns)[:, :3].astype(np.float64)
     return points[np.isfinite(points).all(axis=1)]
 
 

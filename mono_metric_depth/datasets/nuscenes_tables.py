@@ -156,9 +156,9 @@ def _read(folder: Path, channel: str, _changed: tuple[int, ...]) -> Tables:
             rows.append(
                 Recording(
                     int(row['timestamp']),
-                    row['filename'],
+                    str(row['filename']),
                     sys.intern(token),
-                    row['ego_pose_token'],
+                    str(row['ego_pose_token']),
                     bool(row['is_key_frame']),
                     (int(row['width'] or 0), int(row['height'] or 0)),
                 )

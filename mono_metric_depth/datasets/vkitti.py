@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount
 from mono_metric_depth.datasets import DatasetError
@@ -169,13 +170,21 @@ class VkittiDrive:
             depth = np.asarray(stored * np.float32(_CENTIMETRES), np.float32)
             depth[stored == _SKY] = np.inf
             depth[stored == 0] = np.nan
-        camera_from_world = np.array(self._extrinsics[frame]).reshape(4, 4)
-        try:
-            pose = np.linalg.inv(camera_from_world)
-        except np.linalg.LinAlgError as err:
-            msg = f'{self.tables[1]}: frame {frame} has no pose: {camera_from_world.tolist()}'
-            raise DatasetError(msg) from err
+        pose = self._pose(frame)
         return Frame(frame * _PERIOD, image, camera, depth, pose)
+
+    def _pose(self, frame: int) -> NDArray[np.float64]:
+        """Camera to world; the file has it the other way round."""
+        camera_from_world = np.array(self._extrinsics[frame]).reshape(4, 4)
+        rotation = camera_from_world[:3, :3]
+        if (
+            not np.isfinite(camera_from_world).all()
+            or camera_from_world[3].tolist() != [0, 0, 0, 1]
+            or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+        ):
+            msg = f'{self.tables[1]}: frame {frame} has no pose: {camera_from_world.tolist()}'
+            raise DatasetError(msg)
+        return np.asarray(np.linalg.inv(camera_from_world), np.float64)
 
 
 def _rows(table: Path, camera: int, columns: int) -> dict[int, list[float]]:
