@@ -32,6 +32,7 @@ from mono_metric_depth.datasets.kitti_calibration import (
     read_oxts,
 )
 from mono_metric_depth.datasets.kitti_depth import PERIOD, ground_truth_folder, read_depth
+from mono_metric_depth.datasets.kitti_frame_list import listed_frames
 from mono_metric_depth.datasets.lidar import (
     depth_from_points,
     historical_depth,
@@ -44,12 +45,6 @@ SHAPE = 'KITTI raw (the folder of the days, a day or a drive)'
 _LOG = logging.getLogger(__name__)
 _DAY = re.compile(r'\d{4}_\d\d_\d\d')
 _DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
-#: ``DAY/DRIVE 473 r``, or the path of an image.
-_LISTED = re.compile(
-    r'(?P<drive>\d{4}_\d\d_\d\d_drive_\d{4}_sync)'
-    r'(/image_(?P<camera>0[0-3])/data/(?P<file>\d+)\.\w+|\s+(?P<frame>\d+)(\s+(?P<side>[lr]))?)'
-)
-_SIDES = {'l': '02', 'r': '03', None: '02'}
 _TRUTHS = ('groundtruth', 'velodyne', 'historical')
 _KINDS: Kinds = {
     'camera': re.compile(r'image_0[0-3]').fullmatch,
@@ -91,7 +86,7 @@ def drive_names(path: Path, choice: str) -> list[str]:
     drives = synchronised or drives
     pairs = [(drive, words.get('camera', 'image_02')) for drive in drives]
     if 'list' in words:
-        wanted = _listed(Path(words['list']))
+        wanted = listed_frames(Path(words['list']))
         unknown = {drive for drive, _ in wanted} - {drive.resolve().name for drive in drives}
         if unknown and len(drives) > 1:
             msg = (
@@ -136,24 +131,6 @@ def drive_files(path: Path, choice: str) -> list[Path]:
         files += sequence.truth_folder.iterdir()
     words = chosen(choice, _KINDS, _DESCRIBED)
     return [*files, Path(words['list'])] if 'list' in words else files
-
-
-def _listed(path: Path) -> dict[tuple[str, str], set[int]]:
-    """The frames that a file lists, of each drive and camera."""
-    found: dict[tuple[str, str], set[int]] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        match = _LISTED.search(line)
-        if match is not None:
-            camera = match['camera'] or _SIDES[match['side']]
-            frame = int(match['file'] or match['frame'])
-            found.setdefault((match['drive'], camera), set()).add(frame)
-        elif line.strip():
-            msg = (
-                f'{path}: line {number} names no frame: {line[:80]!r}; expected lines such as '
-                "'2011_09_26/2011_09_26_drive_0022_sync 473 r'"
-            )
-            raise DatasetError(msg)
-    return found
 
 
 class KittiDrive:
@@ -220,7 +197,7 @@ class KittiDrive:
             if file.suffix in SUFFIXES and file.stem.isdecimal()
         }
         if frames is not None:
-            wanted = _listed(frames).get((self._folder.name, self.camera_name), set())
+            wanted = listed_frames(frames).get((self._folder.name, self.camera_name), set())
             missing = sorted(wanted - images.keys())
             if missing:
                 msg = (
