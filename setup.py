@@ -71,6 +71,7 @@ setup(
             for name in (
                 'depth_node',
                 'drive',
+                'drives',
                 'model_card',
                 'fit_scale',
                 'train',

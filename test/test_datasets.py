@@ -29,7 +29,7 @@ from mono_metric_depth.camera import (
     camera_from_info,
     mount_from_transform,
 )
-from mono_metric_depth.datasets import DatasetError, open_sequence, sequence_names
+from mono_metric_depth.datasets import DatasetError, drive_files, open_sequence, sequence_names
 from mono_metric_depth.datasets.bag import (
     IMAGE_TOPIC,
     INFO_TOPIC,
@@ -39,7 +39,7 @@ from mono_metric_depth.datasets.bag import (
     read_raw_messages,
     write_drive,
 )
-from mono_metric_depth.datasets.dgp import DgpSequence, depth_from_points
+from mono_metric_depth.datasets.dgp import DgpSequence
 from mono_metric_depth.datasets.sequence_folder import SequenceFolder, write_sequence
 from mono_metric_depth.frame import Frame
 
@@ -519,12 +519,59 @@ def test_each_camera_of_a_dgp_scene_has_its_own_depth(scene: Path) -> None:
     assert np.isnan(side[0].depth).mean() > 0.3
 
 
-def test_the_nearest_point_wins_a_pixel_and_points_behind_are_left_out() -> None:
-    camera = Camera(4, 3, 2.0, 2.0, 1.0, 1.0)
-    points = np.array([[0, 0, 5.0], [0, 0, 3.0], [0, 0, 4.0], [0, 0, -2.0], [9, 0, 1.0]])
-    depth = depth_from_points(points, camera)
-    assert depth[1, 1] == 3
-    assert np.isnan(depth).sum() == 11
+def test_every_scene_of_every_split_has_a_name(scene: Path) -> None:
+    folder = scene.parent
+    shutil.copytree(folder / 'scene_01', folder / 'scene_02')
+    shutil.copytree(folder / 'scene_01', folder / 'scene_03')
+    files = [f'scene_0{number}/scene.json' for number in (1, 2, 3)]
+    splits = {'0': {'filenames': files[:2]}, '1': {'filenames': files[1:]}}
+    ddad = folder / 'ddad.json'
+    ddad.write_text(json.dumps({'metadata': {}, 'scene_splits': splits}))
+    scene.unlink()
+    names = [str(folder / file) for file in files]
+    # A scene that two splits list is one drive.
+    assert sequence_names(str(ddad)) == sequence_names(str(folder)) == names
+    assert sequence_names(f'{ddad}#train') == names[:2]
+    chosen = [f'{name}#CAMERA_05' for name in names[1:]]
+    assert sequence_names(f'{ddad}#val,CAMERA_05') == chosen
+    assert sequence_names(chosen[0]) == chosen[:1]
+    assert open_sequence(chosen[0])[0].camera == CAMERAS['CAMERA_05'][0]
+    assert folder / 'scene_02/calibration/key.json' in drive_files(chosen[0])
+    with pytest.raises(DatasetError, match=r'is 3 drives: open each of sequence_names'):
+        open_sequence(str(ddad))
+    with pytest.raises(DatasetError, match='no split test with scenes; there are: train, val'):
+        sequence_names(f'{ddad}#test')
+    with pytest.raises(DatasetError, match="'v1.5' means nothing here"):
+        sequence_names(f'{ddad}#v1.5')
+
+
+def test_a_dgp_lens_that_distorts_is_not_taken_for_a_rectified_one(scene: Path) -> None:
+    path = scene.parent / CALIBRATION
+    document = json.loads(path.read_text())
+    lens = {'k1': -0.2, 'k2': 0.05, 'k3': 0.0, 'p1': 0.001, 'p2': -0.002, 'fov': 0.0}
+    document['intrinsics'][1].update(lens)
+    path.write_text(json.dumps(document))
+    frame = DgpSequence(scene)[0]
+    assert frame.camera.distortion == (-0.2, 0.05, 0.001, -0.002, 0.0)
+    assert frame.depth is not None
+    # The plane is seen through the lens.
+    rays = frame.camera.rays()
+    expected = (PLANE[0] @ PLANE[1]) / (rays @ PLANE[1])
+    known = np.isfinite(frame.depth)
+    assert known.mean() > 0.5
+    np.testing.assert_allclose(frame.depth[known], expected[known], rtol=0.01)
+    for odd in ({'skew': 2.0}, {'fov': 3.1}, {'xi': 1.2}):
+        document['intrinsics'][1].update(odd)
+        path.write_text(json.dumps(document))
+        with pytest.raises(DatasetError, match='is a lens or a skew that is not supported'):
+            DgpSequence(scene)[0]
+
+
+def test_resized_dgp_images_are_refused(scene: Path) -> None:
+    pixels = np.zeros((20, 32, 3), np.uint8)
+    cv2.imwrite(str(scene.parent / 'scene_01/rgb/CAMERA_01/0.png'), pixels)
+    with pytest.raises(DatasetError, match=r'does not fit images of 32x20 px; have they been re'):
+        DgpSequence(scene)[0]
 
 
 def _json_edit(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -555,7 +602,7 @@ SCENE = 'scene_01/scene.json'
     [
         (_cut(INDEX, 30), f'{INDEX}: cannot read'),
         (lambda f: (f / INDEX).write_text('[]'), f'{INDEX}: not a DGP scene data set'),
-        (_json_edit(INDEX, lambda d: d['scene_splits'].pop('0')), 'no split 0'),
+        (_json_edit(INDEX, lambda d: d['scene_splits'].pop('0')), 'no split with scenes'),
         (lambda f: (f / SCENE).unlink(), 'scene.json: cannot read'),
         (_json_edit(SCENE, lambda d: d.pop('samples')), "not a DGP scene.*'samples'"),
         (_json_edit(SCENE, lambda d: d['data'][0]['id'].pop('timestamp')), 'timestamp'),

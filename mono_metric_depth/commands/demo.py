@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
-from mono_metric_depth.datasets.dgp import DgpSequence
+from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
 from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation.bag_depth import PublishedFrame
 from mono_metric_depth.frame import Frame
@@ -86,7 +86,9 @@ def _demo(arguments: list[str] | None) -> None:
     card = read_card(options.model or DEFAULT_MODEL)
     real = None
     if options.real is not None and options.real.is_file():
-        real = [DgpSequence(options.real, name) for name in _REAL_CAMERAS]
+        # Of a data set, the first scene.
+        names = [sequence_names(f'{options.real}#{camera}')[0] for camera in _REAL_CAMERAS]
+        real = [open_sequence(name) for name in names]
     elif options.real is not None:
         print(f'{options.real} is not there: real images are left out')
     output: Path = options.output
@@ -124,7 +126,7 @@ def _generated(frames: int) -> Iterable[Frame]:
     return tqdm(Drive('suburb', _SEED, frames), desc='rendering a drive', unit='frame')
 
 
-def _in_turn(sequences: list[DgpSequence]) -> Iterable[Frame]:
+def _in_turn(sequences: list[FrameSequence]) -> Iterable[Frame]:
     """Frames of one camera after the other, a second apart."""
     frames = (frame for sequence in sequences for frame in sequence)
     return (replace(frame, stamp=index * 10**9) for index, frame in enumerate(frames))

@@ -7,9 +7,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.frame import Frame
@@ -22,6 +23,16 @@ _WORLD = re.compile(
     r'(@(?P<height>\d\.?\d*)(?P<pitch>[+-]0?\.\d+)?)?'
 )
 _MAX_DRIVES = 10_000
+#: Modules of formats, in the order in which they are asked whether a path is theirs.
+_FORMATS = (
+    'dgp',
+    'kitti',
+    'kitti_depth',
+    'vkitti',
+    'cityscapes',
+    'nuscenes',
+    'image_folder',
+)
 
 
 class DatasetError(ValueError):
@@ -53,25 +64,71 @@ class FrameSequence(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
 
+class Format(Protocol):
+    """What the module of an on-disk format offers.
+
+    Attributes:
+        SHAPE: What a path of it is, in words.
+    """
+
+    SHAPE: str
+
+    def is_here(self, path: Path) -> bool:
+        """Whether a path is of this format, by what lies there."""
+        ...
+
+    def drive_names(self, path: Path, choice: str) -> list[str]:
+        """The names of the drives there that a choice (behind ``#``) leaves."""
+        ...
+
+    def open_drive(self, path: Path, choice: str) -> FrameSequence:
+        """One of these drives."""
+        ...
+
+    def drive_files(self, path: Path, choice: str) -> list[Path]:
+        """The files that one of these drives depends on."""
+        ...
+
+
+def _formats() -> Iterator[Format]:
+    # They import this module.
+    for name in _FORMATS:
+        module: Any = import_module(f'{__name__}.{name}')
+        yield module
+
+
+def _format_of(path: Path) -> Format | None:
+    """The format of what lies at a path; None for bags, what ``drive`` wrote, or nothing."""
+    if not path.exists() or (path / 'sequence.json').is_file() or _is_bag(path):
+        return None
+    return next((known for known in _formats() if known.is_here(path)), None)
+
+
 def sequence_names(specification: str) -> list[str]:
     """The drives that a specification names.
 
     Args:
-        specification: A ROS 2 bag (its folder, or one MCAP or sqlite3 file; ``BAG#/topic`` names
-            the image topic), a folder that the ``drive`` command wrote, a DGP
-            ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the camera), or
-            ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each seed;
-            ``x60`` at its end sets the number of frames of each, ``@1.5`` the height of the
-            camera above the road (m), ``@1.5-0.04`` its pitch, too (rad, positive looks down).
+        specification: A path, or ``world:DOMAIN:SEED``. The path is recognised by what lies there:
+            a ROS 2 bag (its folder, or one MCAP or sqlite3 file), a folder that the ``drive``
+            command wrote, a folder of images with a ``camera.yaml``, a DGP
+            ``scene_dataset*.json``, or the folder of KITTI raw, of KITTI's depth selection, of
+            Virtual KITTI 2, Cityscapes or nuScenes, or a part of it. Behind ``#`` stands what to
+            choose of it, separated by commas: the image topic of a bag; a camera, a split, a scene
+            and so on of a data set, as its module says.
+            With ``world:DOMAIN:FIRST-LAST`` one drive for each seed; ``x60`` at its end sets the
+            number of frames of each, ``@1.5`` the height of the camera above the road (m),
+            ``@1.5-0.04`` its pitch, too (rad, positive looks down).
 
     Returns:
         One specification for each drive; :func:`open_sequence` opens it.
 
     Raises:
-        DatasetError: If it is a malformed world.
+        DatasetError: If it is a malformed world, or chooses nothing of a data set.
     """
     if not specification.startswith('world:'):
-        return [specification]
+        path, choice = drive_path(specification)
+        known = _format_of(path)
+        return [specification] if known is None else known.drive_names(path, choice)
     match = _world(specification)
     first = int(match['first'])
     last = int(match['last'] or first)
@@ -103,19 +160,38 @@ def open_sequence(name: str, device: str = 'cpu') -> FrameSequence:
         from mono_metric_depth.datasets.sequence_folder import SequenceFolder
 
         return SequenceFolder(path)
-    if path.is_file() and path.suffix == '.json':
-        from mono_metric_depth.datasets.dgp import DgpSequence
-
-        return DgpSequence(path, choice or 'CAMERA_01')
     if _is_bag(path):
         from mono_metric_depth.datasets.bag_sequence import BagSequence
 
         return BagSequence(path, choice)
+    known = _format_of(path)
+    if known is not None:
+        return known.open_drive(path, choice)
+    shapes = ', '.join(known.SHAPE for known in _formats())
     msg = (
         f'{name!r} is no drive: expected a folder with a sequence.json, a ROS 2 bag (folder, '
-        '.mcap or .db3), a DGP scene_dataset json or world:DOMAIN:SEED'
+        f'.mcap or .db3), {shapes}, or world:DOMAIN:SEED'
     )
     raise DatasetError(msg)
+
+
+def drive_files(name: str) -> list[Path]:
+    """The files that a drive depends on: where one changes, so do its frames.
+
+    Args:
+        name: One of :func:`sequence_names`, but no world.
+
+    Returns:
+        Files, and folders among them; not all need be there.
+
+    Raises:
+        DatasetError: If there is no such drive.
+    """
+    path, choice = drive_path(name)
+    known = _format_of(path)
+    if known is not None:
+        return known.drive_files(path, choice)
+    return list(path.rglob('*')) if path.is_dir() else [path]
 
 
 def drive_path(name: str) -> tuple[Path, str]:

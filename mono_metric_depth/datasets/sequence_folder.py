@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import DamagedFrameError, DatasetError
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.image_file import read_image, read_uint16
 from mono_metric_depth.frame import Frame
 
 _DEPTH_UNIT = 256.0
@@ -148,10 +149,7 @@ class SequenceFolder:
         stamp, pose, mount = self._frames[index]
         name = f'{index % len(self):06d}.png'
         path = self.folder / 'image' / name
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            msg = f'{path}: missing or damaged image'
-            raise DamagedFrameError(msg)
+        image = read_image(path)
         if image.shape[:2] != (self.camera.height, self.camera.width):
             msg = (
                 f'{path}: is {image.shape[1]}x{image.shape[0]}, of another size than the camera '
@@ -161,15 +159,11 @@ class SequenceFolder:
         depth = None
         path = self.folder / 'depth' / name
         if path.is_file():
-            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            if stored is None or stored.dtype != np.uint16 or stored.shape != image.shape[:2]:
-                msg = f'{path}: damaged, not a 16-bit depth image or of another size'
-                raise DamagedFrameError(msg)
+            stored = read_uint16(path, *image.shape[:2])
             depth = (stored / np.float32(_DEPTH_UNIT)).astype(np.float32)
             depth[stored == 0] = np.nan
             depth[stored == _SKY] = np.inf
-        rgb = np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
-        return Frame(stamp, rgb, self.camera, depth, pose, mount)
+        return Frame(stamp, image, self.camera, depth, pose, mount)
 
 
 def _stored(depth: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import drive_path, open_sequence, sequence_names
+from mono_metric_depth.datasets import drive_files, open_sequence, sequence_names
 from mono_metric_depth.training import frame_motion
 from mono_metric_depth.training.aligned_drive import (
     AlignedDrive,
@@ -81,7 +81,7 @@ def align_drives(
         _job(cache, name, canonical, levelled, with_depth, moving, aligned, device)
         for name in names
     ]
-    missing = [job for job in jobs if not (job.lasting and job.file.is_file())]
+    missing = [job for job in jobs if not job.file.is_file()]
     if missing:
         cores = os.cpu_count() or 1
         cores = cores if device == 'cpu' else min(cores, _ON_A_GPU)
@@ -135,7 +135,6 @@ class _Job(NamedTuple):
     aligned: bool
     device: str
     file: Path
-    lasting: bool
 
 
 def _job(
@@ -151,31 +150,25 @@ def _job(
     key: tuple[object, ...] = (_CACHE_VERSION, name, canonical, levelled)
     if not aligned:
         key = (*key, 'not aligned')
-    lasting = True
     if name.startswith('world:'):
         moving = False  # all of its frames are good
     else:
-        version = _file_version(drive_path(name)[0])
-        lasting = version is not None
         motion = (
             [value for entry, value in vars(frame_motion).items() if entry.isupper()]
             if moving
             else None
         )
-        key = (*key, with_depth, motion, version)
+        key = (*key, with_depth, motion, _file_version(name))
     file = cache / f'{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz'
-    return _Job(name, canonical, levelled, with_depth, moving, aligned, device, file, lasting)
+    return _Job(name, canonical, levelled, with_depth, moving, aligned, device, file)
 
 
-def _file_version(path: Path) -> list[tuple[str, int, int]] | None:
-    """Names, sizes and times of change of a drive's files; None where other files belong to it."""
-    if path.suffix == '.json':
-        return None
-    files = sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]
+def _file_version(name: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change of a drive's files."""
     return [
         (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in files
-        if file.exists()
+        for file in sorted(drive_files(name))
+        if file.is_file()
     ]
 
 

@@ -1,0 +1,140 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``drives``: what a data set, a bag or a folder holds, as training and evaluation read it.
+
+A line for each drive: its name, frames, camera, mounting height and the true depth of its middle
+frame. ``--figure`` draws these frames with their true depth on them: look at it before you train.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.commands import errors_in_one_line
+from mono_metric_depth.datasets import (
+    DamagedFrameError,
+    FrameSequence,
+    open_sequence,
+    sequence_names,
+)
+from mono_metric_depth.depth_colours import depth_colours
+from mono_metric_depth.frame import Frame
+
+#: Nearest and furthest depth in the picture's colours (m).
+_RANGE = (3.0, 60.0)
+_WIDTH = 480
+_COLUMNS = 3
+#: Sparse points are drawn as squares of this part of the image's width.
+_POINT = 250
+#: No true depth is so large (m).
+_BEYOND = 1e6
+#: Of pixels; LiDAR covers less.
+_SPARSE = 0.3
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """List drives."""
+    with errors_in_one_line():
+        _list(arguments)
+
+
+def _list(arguments: list[str] | None) -> None:
+    parser = argparse.ArgumentParser(prog='drives', description=__doc__)
+    parser.add_argument('drives', nargs='+', help='data sets, bags, folders or worlds')
+    parser.add_argument('--names', action='store_true', help='print names alone, open nothing')
+    parser.add_argument('--figure', type=Path, help='draw a frame of each drive to this PNG')
+    parser.add_argument('--most', type=int, default=12, help='draw so many drives at most')
+    options = parser.parse_args(arguments)
+    pictures: list[NDArray[np.uint8]] = []
+    for name in (name for text in options.drives for name in sequence_names(text)):
+        if options.names:
+            print(name)
+            continue
+        sequence = open_sequence(name)
+        frame = _middle_frame(sequence)
+        print(f'{name}: {len(sequence)} frames, {_described(frame)}')
+        if options.figure is not None and frame is not None and len(pictures) < options.most:
+            pictures.append(picture(frame))
+    if pictures:
+        if not cv2.imwrite(str(options.figure), _table(pictures)):
+            msg = f'{options.figure} cannot be written'
+            raise OSError(msg)
+        print(f'drew {options.figure}')
+
+
+def _table(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures in rows of three, black where there is none."""
+    height = max(len(shown) for shown in pictures)
+    rows, columns = -(-len(pictures) // _COLUMNS), min(len(pictures), _COLUMNS)
+    table = np.zeros((rows * height, columns * _WIDTH, 3), np.uint8)
+    for number, shown in enumerate(pictures):
+        top, left = number // _COLUMNS * height, number % _COLUMNS * _WIDTH
+        table[top : top + len(shown), left : left + _WIDTH] = shown
+    return table
+
+
+def _middle_frame(sequence: FrameSequence) -> Frame | None:
+    """A readable frame with true depth as near to the middle as there is, or one without."""
+    without = None
+    middle = len(sequence) // 2
+    for index in sorted(range(len(sequence)), key=lambda index: abs(index - middle))[:30]:
+        try:
+            frame = sequence[index]
+        except DamagedFrameError:
+            continue
+        if frame.depth is not None:
+            return frame
+        without = without or frame
+    return without
+
+
+def _described(frame: Frame | None) -> str:
+    if frame is None:
+        return 'none of those tried can be read'
+    camera, depth = frame.camera, frame.depth
+    parts = [f'{camera.width}x{camera.height} px, fx {camera.fx:.0f}']
+    if frame.mount is not None and frame.mount.height is not None:
+        parts.append(f'{frame.mount.height:.2f} m high')
+    parts.append('with poses' if frame.pose is not None else 'without poses')
+    known = None if depth is None else depth[np.isfinite(depth)]
+    if known is None or not known.size or depth is None:
+        return ', '.join([*parts, 'no true depth'])
+    share = 100 * known.size / depth.size
+    low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
+    return ', '.join(
+        [
+            *parts,
+            f'true depth of {share:.1f}% of pixels, {low:.1f} .. {middle:.1f} .. {high:.1f} m',
+        ]
+    )
+
+
+def picture(frame: Frame) -> NDArray[np.uint8]:
+    """A frame with its true depth on it in colours: red is near.
+
+    Args:
+        frame: What to draw.
+
+    Returns:
+        (h, w, 3) uint8, BGR.
+    """
+    drawn = np.ascontiguousarray(frame.image[..., ::-1])
+    if frame.depth is not None:
+        depth = np.where(np.isfinite(frame.depth), frame.depth, np.float32(np.inf))
+        if np.isfinite(depth).mean() < _SPARSE:
+            # The nearer of two points covers the other.
+            side = max(frame.camera.width // _POINT, 1)
+            depth = np.asarray(cv2.erode(depth, np.ones((side, side), np.uint8)), np.float32)
+        known = depth < _BEYOND  # beyond the border, erosion finds the largest float
+        drawn[known] = depth_colours(depth, _RANGE)[known]
+    height = round(_WIDTH * frame.camera.height / frame.camera.width)
+    return np.asarray(cv2.resize(drawn, (_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+if __name__ == '__main__':
+    main()
