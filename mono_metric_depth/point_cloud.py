@@ -119,6 +119,20 @@ class PointCloudWriter:
         np.copyto(z, np.float32(np.nan), where=near)
 
 
+def valid_points(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The valid points of an organised cloud.
+
+    Args:
+        points: (height, width, channels) as :meth:`PointCloudWriter.write` writes them.
+
+    Returns:
+        (n, channels) those that have a depth, row by row.
+    """
+    known = np.flatnonzero(np.isfinite(points[..., 2]))
+    # Several times as fast as indexing by the mask.
+    return np.take(points.reshape(-1, points.shape[2]), known, axis=0)
+
+
 def _check(
     name: str,
     found: NDArray[np.float32] | NDArray[np.uint8],
