@@ -24,6 +24,8 @@ DEV = [
     'colcon-common-extensions',
     'hypothesis',
     'import-linter',
+    # Reads bags as Foxglove does.
+    'mcap-ros2-support',
     'mypy',
     'pytest',
     'ruff',

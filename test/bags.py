@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets.dgp import DgpSequence, _pose, _stamp_us
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 CAMERA = Camera(40, 24, 33.0, 34.0, 18.5, 11.25, 'plumb_bob', (-0.1, 0.02, 1e-3, -1e-3, 0.0))
@@ -123,3 +125,67 @@ def static_transform(
 def transforms(*stamped: Any) -> Message:
     kind = 'tf2_msgs/msg/TFMessage'
     return '/tf_static', kind, FIRST, STORE.types[kind](list(stamped))
+
+
+def cloud(
+    stamp: int, points: np.ndarray, topic: str = '/lidar/points', frame: str = 'lidar'
+) -> Message:
+    """A LiDAR's sensor_msgs/PointCloud2 of (n, 3) points (m): x, y, z, intensity."""
+    kind, field = 'sensor_msgs/msg/PointCloud2', STORE.types['sensor_msgs/msg/PointField']
+    data = np.zeros((len(points), 4), np.float32)
+    data[:, :3] = points
+    names = ('x', 'y', 'z', 'intensity')
+    fields = [field(name, 4 * place, 7, 1) for place, name in enumerate(names)]
+    message = STORE.types[kind](
+        header(stamp, frame),
+        1,
+        len(data),
+        fields,
+        False,
+        16,
+        16 * len(data),
+        data.reshape(-1).view(np.uint8),
+        True,
+    )
+    return topic, kind, stamp, message
+
+
+def moved(stamp: int, parent: str, child: str, matrix: np.ndarray, topic: str = '/tf') -> Message:
+    """A tf2_msgs/TFMessage of one transform, (4, 4)."""
+    kind = 'tf2_msgs/msg/TFMessage'
+    quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat()
+    stamped = static_transform(parent, child, tuple(map(float, matrix[:3, 3])), tuple(quaternion))
+    stamped.header = header(stamp, parent)
+    return topic, kind, stamp, STORE.types[kind]([stamped])
+
+
+def dgp_bag(path: Path, scene: Path, cameras: tuple[str, ...]) -> Path:
+    """A scene in DGP format as a robot would have recorded it: JPEG, LiDAR, tf.
+
+    Every sensor's frame hangs from ``map`` by its own pose at its own stamp.
+    """
+    messages: list[Message] = []
+    for name in cameras:
+        drive = DgpSequence(scene, name)
+        frame = f'{name.lower()}_optical_frame'
+        for index, shot in enumerate(drive):
+            stamp = FIRST + shot.stamp
+            message = info(stamp, f'/{name.lower()}/camera_info', shot.camera)
+            message[3].header.frame_id = frame
+            datum = drive._samples[index][0]['datum']['image']
+            file = (drive._folder / datum['filename']).read_bytes()
+            if not file.startswith(b'\xff\xd8'):
+                encoded = cv2.imencode('.jpg', np.ascontiguousarray(shot.image[..., ::-1]))
+                file = encoded[1].tobytes()
+            topic = f'/{name.lower()}/image_raw/compressed'
+            picture = compressed(stamp, shot.image, topic, file=file)
+            picture[3].header.frame_id = frame
+            assert shot.pose is not None
+            messages += [message, picture, moved(stamp, 'map', frame, shot.pose)]
+            if name == cameras[0]:
+                sweep = drive._samples[index][1]
+                points = drive._points(sweep['datum']['point_cloud'])
+                pose = _pose(scene, sweep['datum']['point_cloud'])
+                swept = FIRST + (_stamp_us(sweep) - drive._first) * 1000
+                messages += [cloud(swept, points), moved(swept, 'map', 'lidar', pose)]
+    return write_bag(path, sorted(messages, key=lambda message: message[2]))
