@@ -78,6 +78,8 @@ setup(
                 'train',
                 'finetune',
                 'experiments',
+                'replay',
+                'evaluation_node',
                 'demo',
             )
         ],

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.datasets.dgp import DgpSequence, _pose, _stamp_us
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 CAMERA = Camera(40, 24, 33.0, 34.0, 18.5, 11.25, 'plumb_bob', (-0.1, 0.02, 1e-3, -1e-3, 0.0))
@@ -159,33 +160,54 @@ def moved(stamp: int, parent: str, child: str, matrix: np.ndarray, topic: str = 
     return topic, kind, stamp, STORE.types[kind]([stamped])
 
 
-def dgp_bag(path: Path, scene: Path, cameras: tuple[str, ...]) -> Path:
-    """A scene in DGP format as a robot would have recorded it: JPEG, LiDAR, tf.
+def dgp_bag(path: Path, scenes: Path, cameras: tuple[str, ...]) -> Path:
+    """The first scene of a DGP data set as a robot would have recorded it: JPEG, LiDAR, tf.
 
-    Every sensor's frame hangs from ``map`` by its own pose at its own stamp.
+    Every sensor's frame hangs from ``map`` by its own pose at its own stamp. Sweeps are stamped
+    40 ms before the images; those of the sample are 0.2 s older, but its car stands still.
     """
+    file = json.loads(scenes.read_text())['scene_splits']['0']['filenames'][0]
+    scene = json.loads((scenes.parent / file).read_text())
+    data = {item['key']: item for item in scene['data']}
     messages: list[Message] = []
-    for name in cameras:
-        drive = DgpSequence(scene, name)
-        frame = f'{name.lower()}_optical_frame'
-        for index, shot in enumerate(drive):
-            stamp = FIRST + shot.stamp
-            message = info(stamp, f'/{name.lower()}/camera_info', shot.camera)
-            message[3].header.frame_id = frame
-            datum = drive._samples[index][0]['datum']['image']
-            file = (drive._folder / datum['filename']).read_bytes()
-            if not file.startswith(b'\xff\xd8'):
-                encoded = cv2.imencode('.jpg', np.ascontiguousarray(shot.image[..., ::-1]))
-                file = encoded[1].tobytes()
-            topic = f'/{name.lower()}/image_raw/compressed'
-            picture = compressed(stamp, shot.image, topic, file=file)
-            picture[3].header.frame_id = frame
-            assert shot.pose is not None
-            messages += [message, picture, moved(stamp, 'map', frame, shot.pose)]
-            if name == cameras[0]:
-                sweep = drive._samples[index][1]
-                points = drive._points(sweep['datum']['point_cloud'])
-                pose = _pose(scene, sweep['datum']['point_cloud'])
-                swept = FIRST + (_stamp_us(sweep) - drive._first) * 1000
-                messages += [cloud(swept, points), moved(swept, 'map', 'lidar', pose)]
+    first: list[datetime] = []
+    for sample in scene['samples']:
+        calibration = scenes.parent / Path(file).parent / 'calibration'
+        known = json.loads((calibration / f'{sample["calibration_key"]}.json').read_text())
+        for item in (data[key] for key in sample['datum_keys']):
+            (datum,) = (d for d in item['datum'].values() if d and 'filename' in d)
+            name = item['id']['name']
+            taken = datetime.fromisoformat(item['id']['timestamp'].replace('Z', '+00:00'))
+            first = first or [taken]
+            stamp = FIRST + (taken - first[0]) // timedelta(microseconds=1) * 1000
+            content = scenes.parent / Path(file).parent / datum['filename']
+            if name in cameras:
+                k = known['intrinsics'][known['names'].index(name)]
+                pixels = cv2.imread(str(content))
+                size = pixels.shape[1], pixels.shape[0]
+                camera = Camera(*size, k['fx'], k['fy'], k['cx'], k['cy'])
+                picture = cv2.imencode('.jpg', pixels)[1].tobytes()
+                frame = f'{name.lower()}_optical_frame'
+                new = [
+                    info(stamp, f'/{name.lower()}/camera_info', camera),
+                    compressed(
+                        stamp, pixels, f'/{name.lower()}/image_raw/compressed', file=picture
+                    ),
+                ]
+                for message in new:
+                    message[3].header.frame_id = frame
+            elif 'point_cloud' in item['datum']:
+                frame, stamp = 'lidar', stamp + 171_000_000
+                new = [cloud(stamp, np.load(content)['data'][:, :3])]
+            else:
+                continue
+            messages += [*new, moved(stamp, 'map', frame, _dgp_pose(datum['pose']))]
     return write_bag(path, sorted(messages, key=lambda message: message[2]))
+
+
+def _dgp_pose(pose: Any) -> np.ndarray:
+    q, t = pose['rotation'], pose['translation']
+    matrix = np.eye(4)
+    rotation = Rotation.from_quat([q['qx'], q['qy'], q['qz'], q['qw']])
+    matrix[:3, :3], matrix[:3, 3] = rotation.as_matrix(), [t['x'], t['y'], t['z']]
+    return matrix

@@ -58,10 +58,10 @@ def sequence_names(specification: str) -> list[str]:
 
     Args:
         specification: A ROS 2 bag (its folder, or one MCAP or sqlite3 file; ``BAG#/topic`` names
-            the image topic), a folder that the ``drive`` command wrote, a DGP
-            ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the camera), or
-            ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each seed;
-            ``x60`` at its end sets the number of frames of each, ``@1.5`` the height of the
+            the image topic, ``BAG#/topic,/lidar`` a topic of true depth, too), a folder that the
+            ``drive`` command wrote, a DGP ``scene_dataset*.json`` (``FILE#CAMERA_01`` names the
+            camera), or ``world:DOMAIN:SEED``; with ``world:DOMAIN:FIRST-LAST`` one drive for each
+            seed; ``x60`` at its end sets the number of frames of each, ``@1.5`` the height of the
             camera above the road (m), ``@1.5-0.04`` its pitch, too (rad, positive looks down).
 
     Returns:
