@@ -235,7 +235,9 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_byte(
     left = 1000
     run(bag, output, '--file-size', 1)
     assert files(output) == whole
-    assert '79 of 80 images were given depth' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert '79 of 80 images were given depth' in out
+    assert 'skipped 1: message' in out
 
 
 def test_killed_it_leaves_what_the_next_run_goes_on_from(
