@@ -154,16 +154,17 @@ def test_what_is_added_is_what_the_node_publishes(
     robot.listen(PREVIEW)
     from rclpy.parameter import Parameter
 
-    bag = write_bag(
-        tmp_path / 'bag', [info(FIRST, camera=VIEW, d=np.zeros(5)), raw(FIRST, pixels)]
-    )
+    # Its own calibration, where depth is per pixel of the image.
+    p = [50.0, 0.0, 40.0, -54.0, 0.0, 50.0, 12.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    own = info(FIRST, camera=VIEW, d=np.zeros(5), p=np.array(p))
+    bag = write_bag(tmp_path / 'bag', [own, raw(FIRST, pixels)])
     for number, case in enumerate(cases):
         done = node.set_parameters_atomically([Parameter(k, value=v) for k, v in case.items()])
         assert done.successful, done.reason
         robot.answers = {topic: {} for topic in (*OUTPUTS, PREVIEW)}
         for topic in (*OUTPUTS, PREVIEW):
             robot.listen(topic)
-        answers = robot.ask(image_message(pixels), info_message(VIEW))
+        answers = robot.ask(image_message(pixels), info_message(VIEW, p=p))
         options: list[Any] = []
         for name, value in case.items():
             flag = name.replace('_', '-')

@@ -229,6 +229,13 @@ def read_raw_messages(
         raise DatasetError(msg) from err
 
 
+def header_stamp(data: bytes) -> int:
+    """Stamp (ns) of a serialised message that begins with a header (CDR, either byte order)."""
+    order = '<' if data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
 def _header(stamp: int) -> Any:
     time = _MESSAGE['builtin_interfaces/msg/Time'](sec=stamp // 10**9, nanosec=stamp % 10**9)
     return _MESSAGE['std_msgs/msg/Header'](stamp=time, frame_id=_OPTICAL_FRAME)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +72,7 @@ def bag_messages(
     *,
     start: int | None = None,
     damage: list[str] | None = None,
-) -> Iterator[tuple[str, int, str, bytes]]:
+) -> Generator[tuple[str, int, str, bytes], None, None]:
     """Messages of a bag in its order; what is damaged is stepped over.
 
     Args:

@@ -8,7 +8,9 @@ Reading, decoding, the network, and the making of messages each have a thread; t
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+import struct
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from rosbags.rosbag2 import StoragePlugin
 from mono_metric_depth.camera import Camera, CameraError, Mount
 from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets import DatasetError
-from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.datasets.bag import deserialized, header_stamp
 from mono_metric_depth.datasets.bag_topics import (
     COMPRESSED_IMAGE,
     Topic,
@@ -49,6 +51,8 @@ from mono_metric_depth.evaluation.depth_messages import (
 from mono_metric_depth.evaluation.prefetch import prefetched
 from mono_metric_depth.image import Image, ImageError, decode_message
 
+#: How much later than its image a camera_info may have been received (ns).
+INFO_DELAY = 10**8
 #: So many frames without depth are named, the others counted.
 _NAMED = 5
 _NO_DIGEST = f'RIHS01_{"0" * 64}'
@@ -207,27 +211,26 @@ class BagReplay:
         ]
 
     def _calibrate(self, topics: dict[str, Topic], mount: Mount | None) -> None:
-        """A first pass, over the calibrations and /tf_static."""
+        """Read /tf_static, and the first calibration of each camera."""
         transforms = StaticTransforms()
-        wanted = {camera.info for camera in self.cameras} | {TF_STATIC}
-        for topic, _, kind, data in bag_messages(self._storage, wanted & topics.keys()):
-            try:
-                message = deserialized(kind, data)
-            except DatasetError:
-                continue  # a damaged one; another says the same
-            if topic == TF_STATIC:
-                transforms.add(message)
-            for camera in self.cameras:
-                if topic == camera.info:
-                    camera.calibrations.add(message, f'{self._path}: {topic}')
+        for _, _, kind, data in bag_messages(self._storage, {TF_STATIC} & topics.keys()):
+            with contextlib.suppress(DatasetError):  # a damaged one
+                transforms.add(deserialized(kind, data))
         for camera in self.cameras:
-            camera.calibrations.require(str(self._path))
+            with closing(bag_messages(self._storage, {camera.info})) as messages:
+                for _, _, kind, data in messages:
+                    with contextlib.suppress(DatasetError):
+                        camera.calibrations.add(deserialized(kind, data))
+                        break
+            try:
+                camera.calibrations.at(0)
+            except CameraError as err:
+                msg = f'{self._path}: {err}'
+                raise DatasetError(msg) from err
             camera.mount = mount
             if mount is None:
-                try:
+                with contextlib.suppress(CameraError):
                     camera.mount = transforms.mount(camera.calibrations.frame)
-                except CameraError:
-                    camera.mount = None
 
     def run(
         self,
@@ -290,12 +293,30 @@ class BagReplay:
         return prefetched(_each(estimated, _answer))
 
     def _read(self, skip: int, damage: list[str]) -> Items:
+        """The bag's messages; images wait for the camera_info of their stamp."""
         cameras = {camera.image: camera for camera in self.cameras}
-        wanted = {topic.name for topic in self._topics} | cameras.keys()
-        messages = bag_messages(self._storage, wanted, damage=damage)
-        for number, (topic, time, _, data) in enumerate(messages):
-            if number >= skip:
-                yield _Item(topic, time, data, cameras.get(topic))
+        infos = {camera.info for camera in self.cameras}
+        wanted = {topic.name for topic in self._topics} | cameras.keys() | infos
+        held: deque[_Item] = deque()
+        for topic, time, kind, data in bag_messages(self._storage, wanted, damage=damage):
+            if topic in infos:
+                self._add_info(topic, kind, data)
+            held.append(_Item(topic, time, data, cameras.get(topic)))
+            while held and _is_ready(held[0], time):
+                if skip:
+                    skip -= 1
+                    held.popleft()
+                else:
+                    yield _with_camera(held.popleft())
+        for item in list(held)[skip:]:
+            yield _with_camera(item)
+
+    def _add_info(self, topic: str, kind: str, data: bytes) -> None:
+        with contextlib.suppress(DatasetError):  # a damaged one
+            message = deserialized(kind, data)
+            for camera in self.cameras:
+                if camera.info == topic:
+                    camera.calibrations.add(message)
 
     @staticmethod
     def _count(item: _Item, done: Replayed) -> None:
@@ -329,14 +350,34 @@ def _each(items: Items, work: Callable[[_Item], None]) -> Items:
             yield item
 
 
+def _is_ready(item: _Item, now: int) -> bool:
+    """Whether a message need not wait: no image, its camera_info has come, or none will."""
+    if item.camera is None or now - item.time > INFO_DELAY:
+        return True
+    try:
+        return item.camera.calibrations.has(header_stamp(item.data))
+    except (IndexError, struct.error):
+        return True
+
+
+def _with_camera(item: _Item) -> _Item:
+    if item.camera is not None:
+        try:
+            item.view, item.info = item.camera.calibrations.at(header_stamp(item.data))
+        except (IndexError, struct.error):
+            item.skip('message', 'damaged: it ends within its header')
+        except CameraError as err:
+            item.skip('camera_info', err)
+    return item
+
+
 def _decode(item: _Item) -> None:
     assert item.camera is not None
+    assert item.view is not None
     camera = item.camera
     try:
         message = deserialized(camera.kind, item.data)
         item.header = message.header
-        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        item.view, item.info = camera.calibrations.at(stamp)
         if camera.kind == COMPRESSED_IMAGE:
             file = bytes(message.data)
             require_size(*compressed_size(file), item.view)
@@ -347,8 +388,6 @@ def _decode(item: _Item) -> None:
         item.skip(err.reason, err)
     except DatasetError as err:
         item.skip('message', err)
-    except CameraError as err:
-        item.skip('camera_info', err)
 
 
 def _estimate(estimator: DepthEstimator, item: _Item) -> None:
