@@ -43,8 +43,8 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--network-threads', type=int, default=1)
-    parser.add_argument('--frames', type=int, default=150)
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--frames', type=int, default=240)
+    parser.add_argument('--rounds', type=int, default=3)
     options = parser.parse_args()
     threads = options.network_threads
     cores = os.cpu_count()

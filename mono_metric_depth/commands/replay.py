@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--file-size', type=int, default=1024, help='of each file of the new bag (MB)'
     )
-    parser.add_argument('--threads', type=int, default=0, help='of the network; 0 for all cores')
+    parser.add_argument(
+        '--threads', type=int, default=0, help='of the network; 0 for all cores but one'
+    )
     whole = argparse.BooleanOptionalAction
     parser.add_argument('--rectified', action=whole, help='images are; by their topic if left out')
     for name in ('pitch', 'roll', 'yaw'):
@@ -76,6 +79,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.file_size < 1:
         fail(f'--file-size must be at least 1 MB, got {options.file_size}')
+    if not 0 <= options.threads <= 256:
+        fail(f'--threads must be 0..256, got {options.threads}')
     if not 1 <= options.cloud_decimation <= 64:
         fail(f'--cloud-decimation must be 1..64, got {options.cloud_decimation}')
     if not 0 <= options.range_min < options.range_max:
@@ -102,7 +107,9 @@ def _replay(options: argparse.Namespace) -> None:
         rectified=options.rectified,
     )
     storage = options.storage or _storage(options.bag)
-    estimator = DepthEstimator.load(options.model, threads=options.threads)
+    # With all of them for the network, reading and writing would wait, and it for them.
+    threads = options.threads or max((os.cpu_count() or 2) - 1, 1)
+    estimator = DepthEstimator.load(options.model, threads=threads)
     for camera in bag.cameras:
         print(f'{camera.image} with {camera.info}: {_attitude(camera.mount)}')
     key = {
