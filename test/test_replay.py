@@ -32,7 +32,16 @@ from bags import (
     write_bag,
 )
 from conftest import ROOT, TINY_CAMERA
-from rosbags.rosbag2 import Reader, StoragePlugin
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from mono_metric_depth.commands import replay
 from mono_metric_depth.datasets.bag import deserialized
@@ -130,6 +139,52 @@ def test_depth_is_added_behind_each_image_and_all_else_is_kept(
         assert (reader.start_time, reader.end_time) == (source.start_time, source.end_time)
 
 
+def declared(path: Path) -> dict[str, Any]:
+    with Reader(path) as reader:
+        return {c.topic: (c.msgtype, c.msgdef, c.digest, c.ext) for c in reader.connections}
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.STORAGE, CompressionMode.MESSAGE])
+def test_topics_are_declared_as_they_were_and_compressed_bags_are_read(
+    mode: CompressionMode, run: Callable[..., None], tmp_path: Path
+) -> None:
+    kind, definition = 'robot_msgs/msg/Wheel', 'float64 speed\nuint8 gear\n'
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    store.register(get_types_from_msg(definition, kind))
+    chunks = mode == CompressionMode.STORAGE
+    writer = Writer(
+        tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP if chunks else SQLITE3
+    )
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    latched = Qos(
+        QosHistory.KEEP_LAST,
+        1,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL,
+        *[QosTime(0, 0)] * 2,
+        QosLiveliness.AUTOMATIC,
+        QosTime(0, 0),
+        False,
+    )
+    with writer:
+        wheel = writer.add_connection(
+            '/wheel', kind, typestore=store, offered_qos_profiles=[latched]
+        )
+        known: dict[str, Any] = {}
+        for topic, name, stamp, message in drive(3):
+            if topic not in known:
+                known[topic] = writer.add_connection(topic, name, typestore=store)
+            writer.write(known[topic], stamp, bytes(store.serialize_cdr(message, name)))
+            data = store.serialize_cdr(store.types[kind](2.5, 3), kind)
+            writer.write(wheel, stamp, bytes(data))
+    run(tmp_path / 'bag', tmp_path / 'out')
+    before, after = declared(tmp_path / 'bag'), declared(tmp_path / 'out')
+    assert before['/wheel'][3].offered_qos_profiles == [latched]
+    assert {topic: after[topic] for topic in before} == before
+    old, new = contents(tmp_path / 'bag'), contents(tmp_path / 'out')
+    assert [message for message in new if '/depth/' not in message[0]] == old
+
+
 def test_what_is_added_is_what_the_node_publishes(
     run: Callable[..., None], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -214,6 +269,8 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_byte(
     run(bag, tmp_path / 'whole', '--file-size', 1)
     whole = files(tmp_path / 'whole')
     assert len(whole) > 4
+    added = {f'/camera/{name}' for name in ADDED}
+    assert [m for m in contents(tmp_path / 'whole') if m[0] not in added] == contents(bag)
     update, left = replay.tqdm.update, 0
 
     def stop(bar: Any, count: int) -> None:
@@ -499,6 +556,27 @@ def test_a_recording_that_was_cut_short_is_refused_with_the_way_to_mend_it(
     bag = write_bag(tmp_path / 'bag', drive(50))
     os.truncate(bag / 'bag.mcap', (bag / 'bag.mcap').stat().st_size * 7 // 10)
     assert 'mend it with "mcap recover"' in refused(bag, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_full_disk_ends_it_with_one_line_and_what_is_finished_is_kept(
+    storage: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / 'bag', drive(80))
+    program = (
+        'import resource, signal, sys\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000,) * 2)\n'
+        'from mono_metric_depth.commands import replay\n'
+        'replay.main(sys.argv[1:])\n'
+    )
+    command = [sys.executable, '-c', program, bag, '--output', tmp_path / 'out']
+    command += ['--model', tiny_model, '--storage', storage, '--file-size', '2']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('error: ')
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

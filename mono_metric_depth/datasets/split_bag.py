@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -157,8 +160,18 @@ class SplitBag:
                 )
                 for t in self._topics
             }
-        self._writer.write(self._connections[topic], time, data)
+        with self._errors_as_os_errors():
+            self._writer.write(self._connections[topic], time, data)
         self.written += len(data)
+
+    @contextmanager
+    def _errors_as_os_errors(self) -> Iterator[None]:
+        """A full disk is one, whichever the storage."""
+        try:
+            yield
+        except sqlite3.Error as err:
+            msg = f'{self._part}: cannot write: {err}'
+            raise OSError(msg) from err
 
     def end_file(self, note: Any) -> None:
         """Finish the present file; what follows goes into the next.
@@ -168,7 +181,8 @@ class SplitBag:
         """
         if self._writer is None:
             return
-        self._writer.close()
+        with self._errors_as_os_errors():
+            self._writer.close()
         folder = self._writer.path
         self._writer, self.written = None, 0
         metadata = yaml.safe_load((folder / 'metadata.yaml').read_text())[_INFORMATION]
@@ -193,7 +207,9 @@ class SplitBag:
     def close(self) -> None:
         """Give up the file that is not finished, if any."""
         if self._writer is not None:
-            self._writer.abort()
+            # Whatever ails it has been raised already, and the file is given up.
+            with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+                self._writer.abort()
             shutil.rmtree(self._writer.path)
             self._writer = None
         if self._part.is_dir() and not self._journal['files']:
