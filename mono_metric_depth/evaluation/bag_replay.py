@@ -9,23 +9,21 @@ Reading, decoding, the network, and the making of messages each have a thread; t
 from __future__ import annotations
 
 import contextlib
-import struct
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin
 
-from mono_metric_depth.camera import Camera, CameraError, Mount
-from mono_metric_depth.compressed_image import compressed_size, decode_compressed
+from mono_metric_depth.camera import CameraError, Mount
 from mono_metric_depth.datasets import DatasetError
-from mono_metric_depth.datasets.bag import deserialized, header_stamp
+from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_topics import (
-    COMPRESSED_IMAGE,
     Topic,
     bag_connections,
     bag_messages,
@@ -39,20 +37,17 @@ from mono_metric_depth.datasets.bag_topics import (
 from mono_metric_depth.datasets.calibrations import Calibrations
 from mono_metric_depth.datasets.split_bag import BagTopic, SplitBag
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
-from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import DepthEstimate, DepthEstimator, EstimatorError
-from mono_metric_depth.estimator import require_same_size as require_size
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_messages import (
     OUTPUTS,
     STORE,
     DepthMessages,
     OutputOptions,
 )
-from mono_metric_depth.evaluation.prefetch import prefetched
-from mono_metric_depth.image import Image, ImageError, decode_message
+from mono_metric_depth.evaluation.replay_stages import BagCamera, Item, replayed_messages
 
-#: How much later than its image a camera_info may have been received (ns).
-INFO_DELAY = 10**8
+_LOG = logging.getLogger(__name__)
+
 #: So many frames without depth are named, the others counted.
 _NAMED = 5
 _NO_DIGEST = f'RIHS01_{"0" * 64}'
@@ -75,48 +70,6 @@ class Replayed:
     skipped: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Camera:
-    """A camera of the bag: its topics, calibrations, mount, and what makes its messages."""
-
-    image: str
-    kind: str
-    info: str
-    calibrations: Calibrations
-    messages: DepthMessages
-    mount: Mount | None = None
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        """Topic of each output."""
-        return {output: f'{depth_namespace(self.image)}/{output}' for output in OUTPUTS}
-
-
-@dataclass
-class _Item:
-    """A message on its way; for an image, what has been made of it so far."""
-
-    topic: str
-    time: int
-    data: bytes
-    camera: _Camera | None = None
-    header: Any = None
-    info: Any = None
-    view: Camera | None = None
-    image: Image | None = None
-    estimate: DepthEstimate | None = None
-    answers: dict[str, bytes | memoryview] = field(default_factory=dict)
-    reason: str = ''
-    problem: str = ''
-
-    def skip(self, reason: str, problem: object) -> None:
-        self.reason, self.problem = reason, ' '.join(str(problem).split())
-
-
-#: Messages on their way, from one stage to the next.
-Items: TypeAlias = Generator[_Item, None, None]
 
 
 class BagReplay:
@@ -173,14 +126,14 @@ class BagReplay:
         options: OutputOptions,
         leave_out: Sequence[str],
         rectified: bool | None,
-    ) -> _Camera:
+    ) -> BagCamera:
         wanted = frozenset(
             output for output in OUTPUTS if f'{depth_namespace(name)}/{output}' not in leave_out
         )
         info = info_topic(topics, name)
         messages = DepthMessages(options, wanted)
         kind = topics[name].kind
-        return _Camera(name, kind, info, Calibrations(name, info, rectified), messages)
+        return BagCamera(name, kind, info, Calibrations(name, info, rectified), messages)
 
     def _output_topics(self, topics: dict[str, Topic], leave_out: Sequence[str]) -> list[BagTopic]:
         added: dict[str, str] = {}
@@ -229,8 +182,11 @@ class BagReplay:
                 raise DatasetError(msg) from err
             camera.mount = mount
             if mount is None:
-                with contextlib.suppress(CameraError):
+                try:
                     camera.mount = transforms.mount(camera.calibrations.frame)
+                except CameraError as err:
+                    name = camera.image
+                    _LOG.warning('%s: its mount in /tf_static is not used: %s', name, err)
 
     def run(
         self,
@@ -268,7 +224,15 @@ class BagReplay:
                 done.frames, done.named = bag.note['frames'], list(bag.note['named'])
                 done.skipped = Counter(bag.note['skipped'])
                 progress(done.frames + done.skipped.total())
-            with closing(self._stages(estimator, messages, done.damage)) as items:
+            stages = replayed_messages(
+                self._storage,
+                written,
+                self.cameras,
+                estimator,
+                skip=messages,
+                damage=done.damage,
+            )
+            with closing(stages) as items:
                 for item in items:
                     messages += 1
                     if item.topic in written:
@@ -285,41 +249,8 @@ class BagReplay:
             bag.finish(_note(messages, done))
         return done
 
-    def _stages(self, estimator: DepthEstimator, skip: int, damage: list[str]) -> Items:
-        """The bag's messages from a certain one on, with what was made of them."""
-        read = prefetched(self._read(skip, damage))
-        decoded = prefetched(_each(read, _decode))
-        estimated = prefetched(_each(decoded, lambda item: _estimate(estimator, item)))
-        return prefetched(_each(estimated, _answer))
-
-    def _read(self, skip: int, damage: list[str]) -> Items:
-        """The bag's messages; images wait for the camera_info of their stamp."""
-        cameras = {camera.image: camera for camera in self.cameras}
-        infos = {camera.info for camera in self.cameras}
-        wanted = {topic.name for topic in self._topics} | cameras.keys() | infos
-        held: deque[_Item] = deque()
-        for topic, time, kind, data in bag_messages(self._storage, wanted, damage=damage):
-            if topic in infos:
-                self._add_info(topic, kind, data)
-            held.append(_Item(topic, time, data, cameras.get(topic)))
-            while held and _is_ready(held[0], time):
-                if skip:
-                    skip -= 1
-                    held.popleft()
-                else:
-                    yield _with_camera(held.popleft())
-        for item in list(held)[skip:]:
-            yield _with_camera(item)
-
-    def _add_info(self, topic: str, kind: str, data: bytes) -> None:
-        with contextlib.suppress(DatasetError):  # a damaged one
-            message = deserialized(kind, data)
-            for camera in self.cameras:
-                if camera.info == topic:
-                    camera.calibrations.add(message)
-
     @staticmethod
-    def _count(item: _Item, done: Replayed) -> None:
+    def _count(item: Item, done: Replayed) -> None:
         if not item.reason:
             done.frames += 1
             return
@@ -339,75 +270,6 @@ def _note(messages: int, done: Replayed) -> dict[str, Any]:
         'skipped': dict(done.skipped),
         'named': done.named,
     }
-
-
-def _each(items: Items, work: Callable[[_Item], None]) -> Items:
-    """Items of which those with an image are worked on."""
-    with closing(items):
-        for item in items:
-            if item.camera is not None and not item.reason:
-                work(item)
-            yield item
-
-
-def _is_ready(item: _Item, now: int) -> bool:
-    """Whether a message need not wait: no image, its camera_info has come, or none will."""
-    if item.camera is None or now - item.time > INFO_DELAY:
-        return True
-    try:
-        return item.camera.calibrations.has(header_stamp(item.data))
-    except (IndexError, struct.error):
-        return True
-
-
-def _with_camera(item: _Item) -> _Item:
-    if item.camera is not None:
-        try:
-            item.view, item.info = item.camera.calibrations.at(header_stamp(item.data))
-        except (IndexError, struct.error):
-            item.skip('message', 'damaged: it ends within its header')
-        except CameraError as err:
-            item.skip('camera_info', err)
-    return item
-
-
-def _decode(item: _Item) -> None:
-    assert item.camera is not None
-    assert item.view is not None
-    camera = item.camera
-    try:
-        message = deserialized(camera.kind, item.data)
-        item.header = message.header
-        if camera.kind == COMPRESSED_IMAGE:
-            file = bytes(message.data)
-            require_size(*compressed_size(file), item.view)
-            item.image = decode_compressed(file, message.format)
-        else:
-            item.image = decode_message(message)
-    except (ImageError, EstimatorError) as err:
-        item.skip(err.reason, err)
-    except DatasetError as err:
-        item.skip('message', err)
-
-
-def _estimate(estimator: DepthEstimator, item: _Item) -> None:
-    assert item.camera is not None
-    assert item.image is not None
-    assert item.view is not None
-    try:
-        item.estimate = estimator.estimate(item.image, item.view, item.camera.mount).kept()
-    except EstimatorError as err:
-        item.skip(err.reason, err)
-    except EngineError as err:
-        item.skip('engine', err)
-
-
-def _answer(item: _Item) -> None:
-    assert item.camera is not None
-    assert item.estimate is not None
-    made = item.camera.messages.make(item.header, item.info, item.estimate)
-    item.answers = {item.camera.outputs[output]: data for output, data in made.items()}
-    item.image = item.estimate = None
 
 
 def _declared(connection: Connection) -> BagTopic:
