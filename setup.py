@@ -55,7 +55,7 @@ setup(
         'onnxruntime>=1.18',
         'opencv-python-headless>=4.8',
         'pyyaml',
-        'rosbags>=0.10.6',
+        'rosbags>=0.11.6',
         'tqdm',
     ],
     extras_require={
