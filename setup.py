@@ -24,6 +24,8 @@ DEV = [
     'colcon-common-extensions',
     'hypothesis',
     'import-linter',
+    # Reads bags as Foxglove does.
+    'mcap-ros2-support',
     'mypy',
     'pytest',
     'ruff',
@@ -53,7 +55,7 @@ setup(
         'onnxruntime>=1.18',
         'opencv-python-headless>=4.8',
         'pyyaml',
-        'rosbags>=0.10.6',
+        'rosbags>=0.11.6',
         'tqdm',
     ],
     extras_require={
@@ -77,6 +79,8 @@ setup(
                 'train',
                 'finetune',
                 'experiments',
+                'replay',
+                'evaluation_node',
                 'demo',
             )
         ],

@@ -40,7 +40,8 @@ class Alignment:
     """Resampling between one camera and the canonical camera.
 
     The maps are made once, on first use; :meth:`align` and :meth:`restore` allocate nothing large.
-    An alignment holds scratch buffers: use each from one thread at a time.
+    An alignment holds scratch buffers: use each method from one thread at a time;
+    :meth:`align` and :meth:`restore` share none.
 
     Attributes:
         camera: The camera that images come from.

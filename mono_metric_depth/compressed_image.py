@@ -8,11 +8,16 @@ import struct
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mono_metric_depth.image import ENCODINGS, Image, ImageError, decode_image
 
 #: Larger images are refused: decoding takes 3 bytes for each pixel that the header claims.
 MAX_PIXELS = 1 << 26
+
+#: ``format`` of a sensor_msgs/CompressedImage that :func:`encode_jpeg` fills.
+JPEG_FORMAT = 'bgr8; jpeg compressed bgr8'
+_QUALITY = 90
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8'
@@ -115,3 +120,16 @@ def decode_compressed(data: bytes, encoding: str) -> Image:
     # Red and blue may have been swapped before compression.
     channels = 'rgb' if 'compressed rgb' in stored else 'bgr'
     return Image(np.asarray(pixels, np.uint8), channels)
+
+
+def encode_jpeg(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as image_transport's compressed plugin sends it.
+
+    Args:
+        bgr: (h, w, 3) uint8.
+
+    Returns:
+        (n,) uint8: a JPEG file.
+    """
+    _, file = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    return np.asarray(file, np.uint8)

@@ -68,6 +68,25 @@ class DepthEstimate:
         self.inverse_depth = inverse_depth
         self.depth_range = depth_range
 
+    def kept(self) -> DepthEstimate:
+        """The same with memory of its own: it outlives the estimator's next frame.
+
+        One other thread may bring it to output resolutions meanwhile.
+        """
+        aligned = Image(self.aligned.pixels.copy(), self.aligned.channels)
+        network = aligned
+        if self.alignment.rotation is not None:
+            image = self._network_image()
+            network = Image(image.pixels.copy(), image.channels)
+        return DepthEstimate(
+            self.image,
+            self.alignment,
+            aligned,
+            self.inverse_depth.copy(),
+            self.depth_range,
+            lambda: network,
+        )
+
     def camera(self, resolution: Resolution) -> Camera:
         """The camera that :meth:`depth` belongs to."""
         return self.alignment.output_camera(resolution)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from mono_metric_depth.camera import Camera
 
 #: Offsets of a point's fields, each FLOAT32; the bytes of rgb are B, G, R, 0.
 FIELDS = {'x': 0, 'y': 4, 'z': 8, 'rgb': 12}
+
+#: sensor_msgs/PointField: FLOAT32 and FLOAT64.
+_FLOATS = {7: 'f4', 8: 'f8'}
 
 #: A span that holds every point.
 EVERYWHERE = (0.0, math.inf)
@@ -117,6 +121,64 @@ class PointCloudWriter:
             np.greater(z, np.float32(span[1]), out=far)
         np.logical_or(near, far, out=near)
         np.copyto(z, np.float32(np.nan), where=near)
+
+
+def valid_points(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The valid points of an organised cloud.
+
+    Args:
+        points: (height, width, channels) as :meth:`PointCloudWriter.write` writes them.
+
+    Returns:
+        (n, channels) those that have a depth, row by row.
+    """
+    known = np.flatnonzero(np.isfinite(points[..., 2]))
+    # Several times as fast as indexing by the mask.
+    return np.take(points.reshape(-1, points.shape[2]), known, axis=0)
+
+
+def points_of_message(message: Any) -> NDArray[np.float64]:
+    """The points of a sensor_msgs/PointCloud2, whichever library made the message.
+
+    Args:
+        message: Anything with its fields.
+
+    Returns:
+        (n, 3) x, y, z (m) of the points that are finite.
+
+    Raises:
+        PointCloudError: If it has no x, y, z of floats, or contradicts itself.
+    """
+    fields = {field.name: field for field in message.fields}
+    width, height = int(message.width), int(message.height)
+    step, row = int(message.point_step), int(message.row_step)
+    octets = np.frombuffer(message.data, np.uint8)
+    columns = []
+    for axis in 'xyz':
+        field = fields.get(axis)
+        dtype = _FLOATS.get(field.datatype) if field is not None else None
+        if field is None or dtype is None:
+            listed = ', '.join(fields) or 'none'
+            msg = f'a cloud without {axis} as FLOAT32 or FLOAT64; its fields are {listed}'
+            raise PointCloudError(msg)
+        size = np.dtype(dtype).itemsize
+        needed = (height - 1) * row + (width - 1) * step + field.offset + size
+        narrow = step < field.offset + size or (height > 1 and row < width * step)
+        if width and height and (narrow or octets.size < needed):
+            msg = (
+                f'a cloud of {width}x{height} points of {step} bytes needs {needed} bytes, it has '
+                f'{octets.size}'
+            )
+            raise PointCloudError(msg)
+        if not (width and height):
+            return np.empty((0, 3))
+        order = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+        column: NDArray[Any] = np.ndarray(
+            (height, width), order, buffer=octets, offset=field.offset, strides=(row, step)
+        )
+        columns.append(column.astype(np.float64).ravel())
+    points = np.stack(columns, axis=-1)
+    return points[np.isfinite(points).all(axis=1)]
 
 
 def _check(

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from mono_metric_depth.camera import Camera
 
@@ -123,3 +126,88 @@ def static_transform(
 def transforms(*stamped: Any) -> Message:
     kind = 'tf2_msgs/msg/TFMessage'
     return '/tf_static', kind, FIRST, STORE.types[kind](list(stamped))
+
+
+def cloud(
+    stamp: int, points: np.ndarray, topic: str = '/lidar/points', frame: str = 'lidar'
+) -> Message:
+    """A LiDAR's sensor_msgs/PointCloud2 of (n, 3) points (m): x, y, z, intensity."""
+    kind, field = 'sensor_msgs/msg/PointCloud2', STORE.types['sensor_msgs/msg/PointField']
+    data = np.zeros((len(points), 4), np.float32)
+    data[:, :3] = points
+    names = ('x', 'y', 'z', 'intensity')
+    fields = [field(name, 4 * place, 7, 1) for place, name in enumerate(names)]
+    message = STORE.types[kind](
+        header(stamp, frame),
+        1,
+        len(data),
+        fields,
+        False,
+        16,
+        16 * len(data),
+        data.reshape(-1).view(np.uint8),
+        True,
+    )
+    return topic, kind, stamp, message
+
+
+def moved(stamp: int, parent: str, child: str, matrix: np.ndarray, topic: str = '/tf') -> Message:
+    """A tf2_msgs/TFMessage of one transform, (4, 4)."""
+    kind = 'tf2_msgs/msg/TFMessage'
+    quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat()
+    stamped = static_transform(parent, child, tuple(map(float, matrix[:3, 3])), tuple(quaternion))
+    stamped.header = header(stamp, parent)
+    return topic, kind, stamp, STORE.types[kind]([stamped])
+
+
+def dgp_bag(path: Path, scenes: Path, cameras: tuple[str, ...]) -> Path:
+    """The first scene of a DGP data set as a robot would have recorded it: JPEG, LiDAR, tf.
+
+    Every sensor's frame hangs from ``map`` by its own pose at its own stamp. Sweeps are stamped
+    40 ms before the images; those of the sample are 0.2 s older, but its car stands still.
+    """
+    file = json.loads(scenes.read_text())['scene_splits']['0']['filenames'][0]
+    scene = json.loads((scenes.parent / file).read_text())
+    data = {item['key']: item for item in scene['data']}
+    messages: list[Message] = []
+    first: list[datetime] = []
+    for sample in scene['samples']:
+        calibration = scenes.parent / Path(file).parent / 'calibration'
+        known = json.loads((calibration / f'{sample["calibration_key"]}.json').read_text())
+        for item in (data[key] for key in sample['datum_keys']):
+            (datum,) = (d for d in item['datum'].values() if d and 'filename' in d)
+            name = item['id']['name']
+            taken = datetime.fromisoformat(item['id']['timestamp'].replace('Z', '+00:00'))
+            first = first or [taken]
+            stamp = FIRST + (taken - first[0]) // timedelta(microseconds=1) * 1000
+            content = scenes.parent / Path(file).parent / datum['filename']
+            if name in cameras:
+                k = known['intrinsics'][known['names'].index(name)]
+                pixels = cv2.imread(str(content))
+                size = pixels.shape[1], pixels.shape[0]
+                camera = Camera(*size, k['fx'], k['fy'], k['cx'], k['cy'])
+                picture = cv2.imencode('.jpg', pixels)[1].tobytes()
+                frame = f'{name.lower()}_optical_frame'
+                new = [
+                    info(stamp, f'/{name.lower()}/camera_info', camera),
+                    compressed(
+                        stamp, pixels, f'/{name.lower()}/image_raw/compressed', file=picture
+                    ),
+                ]
+                for message in new:
+                    message[3].header.frame_id = frame
+            elif 'point_cloud' in item['datum']:
+                frame, stamp = 'lidar', stamp + 171_000_000
+                new = [cloud(stamp, np.load(content)['data'][:, :3])]
+            else:
+                continue
+            messages += [*new, moved(stamp, 'map', frame, _dgp_pose(datum['pose']))]
+    return write_bag(path, sorted(messages, key=lambda message: message[2]))
+
+
+def _dgp_pose(pose: Any) -> np.ndarray:
+    q, t = pose['rotation'], pose['translation']
+    matrix = np.eye(4)
+    rotation = Rotation.from_quat([q['qx'], q['qy'], q['qz'], q['qw']])
+    matrix[:3, :3], matrix[:3, 3] = rotation.as_matrix(), [t['x'], t['y'], t['z']]
+    return matrix

@@ -36,7 +36,7 @@ from mono_metric_depth.compressed_image import compressed_size, decode_compresse
 from mono_metric_depth.datasets import (
     DamagedFrameError,
     DatasetError,
-    bag_sequence,
+    bag_message_list,
     open_sequence,
     readable_frames,
 )
@@ -415,13 +415,13 @@ def test_reading_in_order_opens_the_bag_once(
 ) -> None:
     sequence = open_sequence(str(write_bag(tmp_path / 'bag', camera(12))))
     opened = []
-    real = bag_sequence.bag_messages
+    real = bag_message_list.bag_messages
 
     def counted(*arguments: Any, **more: Any) -> Any:
         opened.append(arguments)
         return real(*arguments, **more)
 
-    monkeypatch.setattr(bag_sequence, 'bag_messages', counted)
+    monkeypatch.setattr(bag_message_list, 'bag_messages', counted)
     assert [frame.stamp for frame in sequence] == stamps(12)
     assert len(opened) == 1
     assert [sequence[index].stamp for index in (9, 3, 3, 11, 0)] == [

@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera, camera_from_info
+from mono_metric_depth.depth_encoding import millimetres
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
@@ -23,7 +24,6 @@ from mono_metric_depth.nodes.messages import (
     camera_info_message,
     compact_cloud_message,
     image_from_message,
-    millimetres,
     stamp_ns,
 )
 from mono_metric_depth.point_cloud import PointCloudWriter

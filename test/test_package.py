@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ('depth_node', 'drive', 'model_card', 'fit_scale', 'train', 'finetune', 'demo')
+COMMANDS = (
+    'depth_node',
+    'evaluation_node',
+    'drive',
+    'model_card',
+    'fit_scale',
+    'train',
+    'finetune',
+    'replay',
+    'demo',
+)
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
@@ -87,7 +97,7 @@ def test_the_node_starts_without_torch_and_the_core_without_ros() -> None:
         'import sys\n'
         'for name in ("rclpy", "sensor_msgs", "torch"):\n    sys.modules[name] = None\n'
         'import mono_metric_depth.estimator, mono_metric_depth.datasets.bag\n'
-        'import mono_metric_depth.evaluation.bag_depth\n'
+        'import mono_metric_depth.evaluation.bag_depth, mono_metric_depth.commands.replay\n'
     )
     run(sys.executable, '-c', program)
 
@@ -146,5 +156,5 @@ def test_package_xml_and_setup_agree() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    for name in ('drive', 'model_card', 'fit_scale', 'train', 'finetune', 'demo'):
+    for name in COMMANDS:
         assert 'usage' in run(sys.executable, '-m', f'mono_metric_depth.commands.{name}', '--help')

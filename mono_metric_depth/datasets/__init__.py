@@ -113,8 +113,8 @@ def sequence_names(specification: str) -> list[str]:
             command wrote, a folder of images with a ``camera.yaml``, a DGP
             ``scene_dataset*.json``, or the folder of KITTI raw, of KITTI's depth selection, of
             Virtual KITTI 2, Cityscapes or nuScenes, or a part of it. Behind ``#`` stands what to
-            choose of it, separated by commas: the image topic of a bag; a camera, a split, a scene
-            and so on of a data set, as its module says.
+            choose of it, separated by commas: image topic of a bag, and topic of its true depth; a
+            camera, a split, a scene and so on of a data set, as its module says.
             With ``world:DOMAIN:FIRST-LAST`` one drive for each seed; ``x60`` at its end sets the
             number of frames of each, ``@1.5`` the height of the camera above the road (m),
             ``@1.5-0.04`` its pitch, too (rad, positive looks down).

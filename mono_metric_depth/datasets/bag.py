@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,12 +147,12 @@ def write_drive(path: Path, frames: Iterable[Frame]) -> int:
             if not count and frame.mount is not None:
                 kind = 'tf2_msgs/msg/TFMessage'
                 bag.write(_TF_STATIC, kind, frame.stamp, _static_transform(header, frame.mount))
-            info = _camera_info(header, frame.camera)
+            info = camera_info_message(header, frame.camera)
             bag.write(INFO_TOPIC, 'sensor_msgs/msg/CameraInfo', frame.stamp, info)
             kind = 'sensor_msgs/msg/Image'
-            bag.write(IMAGE_TOPIC, kind, frame.stamp, _image(header, 'rgb8', frame.image))
+            bag.write(IMAGE_TOPIC, kind, frame.stamp, image_message(header, 'rgb8', frame.image))
             if frame.depth is not None:
-                depth = _image(header, '32FC1', frame.depth)
+                depth = image_message(header, '32FC1', frame.depth)
                 bag.write(TRUTH_TOPIC, kind, frame.stamp, depth)
             count += 1
         if not count:
@@ -228,25 +229,34 @@ def read_raw_messages(
         raise DatasetError(msg) from err
 
 
+def header_stamp(data: bytes) -> int:
+    """Stamp (ns) of a serialised message that begins with a header (CDR, either byte order)."""
+    order = '<' if data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
 def _header(stamp: int) -> Any:
     time = _MESSAGE['builtin_interfaces/msg/Time'](sec=stamp // 10**9, nanosec=stamp % 10**9)
     return _MESSAGE['std_msgs/msg/Header'](stamp=time, frame_id=_OPTICAL_FRAME)
 
 
-def _image(header: Any, encoding: str, pixels: np.ndarray) -> Any:
+def image_message(header: Any, encoding: str, pixels: np.ndarray) -> Any:
+    """A sensor_msgs/Image of (h, w) or (h, w, c) pixels, in this machine's byte order."""
     data = np.ascontiguousarray(pixels)
     return _MESSAGE['sensor_msgs/msg/Image'](
         header=header,
         height=data.shape[0],
         width=data.shape[1],
         encoding=encoding,
-        is_bigendian=0,
+        is_bigendian=int(sys.byteorder == 'big'),
         step=data.strides[0],
         data=data.reshape(-1).view(np.uint8),
     )
 
 
-def _camera_info(header: Any, camera: Camera) -> Any:
+def camera_info_message(header: Any, camera: Camera) -> Any:
+    """The sensor_msgs/CameraInfo of a monocular camera: R the identity and P = [K | 0]."""
     projection = np.zeros((3, 4))
     projection[:, :3] = np.reshape(camera.K, (3, 3))
     roi = _MESSAGE['sensor_msgs/msg/RegionOfInterest']

@@ -16,6 +16,7 @@ from mono_metric_depth.camera import Camera, CameraError, Mount, camera_from_inf
 from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.datasets.bag_message_list import BagMessageList
 from mono_metric_depth.datasets.bag_topics import (
     COMPRESSED_IMAGE,
     bag_messages,
@@ -26,7 +27,9 @@ from mono_metric_depth.datasets.bag_topics import (
     storage_of,
     truth_topic,
 )
+from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
+from mono_metric_depth.datasets.transform_tree import TF, TransformTree
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
 
@@ -37,16 +40,20 @@ class BagSequence:
     """Images of one topic of a bag, raw or compressed, with the camera that its camera_info names.
 
     A first pass lists the messages; images are read again, in order, as they are asked for, and
-    one at a time is in memory. True depth is that of the topic ``depth_truth`` beside the image
-    topic, as the ``drive`` command writes it. The mount is what ``/tf_static`` says between
+    one at a time is in memory. True depth is that of the topic that is named, a depth image of the
+    same camera or the sweeps of a LiDAR (:class:`BagTruth`); else of ``depth_truth`` beside the
+    image topic, as the ``drive`` command writes it. The mount is what ``/tf_static`` says between
     ``base_footprint``, or else ``base_link``, and the image's frame: the origin of that frame is
     taken to lie on the road.
 
     Args:
         path: The bag's folder, or a single ``.mcap`` or ``.db3`` file.
-        topic: Of the images; the only one if left out.
+        topic: Of the images, the only one if left out; ``IMAGES,TRUTH`` or ``,TRUTH`` names that
+            of true depth, too.
 
     Attributes:
+        topic: Of the images.
+        truth: Finds true depth, or None.
         camera: The camera of all images.
         mount: How it is mounted, or None.
 
@@ -59,19 +66,26 @@ class BagSequence:
         self.name = f'{path}#{topic}' if topic else str(path)
         storage = storage_of(path)
         topics = bag_topics(storage)
+        images, _, named = topic.partition(',')
         try:
-            self.topic = image_topic(storage, topics, topic)
+            self.topic = image_topic(storage, topics, images)
             info = info_topic(topics, self.topic)
+            depth = named or truth_topic(self.topic)
+            kind = require_truth(topics, depth) if named or depth in topics else ''
+            if named == self.topic:
+                msg = f'{named} holds the images, not their true depth'
+                raise DatasetError(msg)
         except DatasetError as err:
             msg = f'{path}: {err}'
             raise DatasetError(msg) from err
-        truth = truth_topic(self.topic)
-        depth = truth if truth in topics else ''
+        depth = depth if kind else ''
         index = _Index(self.name, self.topic, info, depth)
         damage: list[str] = []
         wanted = {self.topic, info, depth, TF_STATIC} & topics.keys()
-        for name, time, kind, data in bag_messages(storage, wanted, damage=damage):
-            index.add(name, time, kind, data)
+        if kind == POINT_CLOUD:
+            wanted |= {TF} & topics.keys()
+        for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
+            index.add(name, time, message_kind, data)
         for line in damage:
             _LOG.warning('%s: %s', self.name, line)
         lost = topics[self.topic].messages - len(index.images)
@@ -80,9 +94,14 @@ class BagSequence:
         self.camera = index.camera()
         self.mount = index.mount()
         self._entries = index.images
-        self._images = _Messages(storage, self.topic, [entry.time for entry in index.images])
-        self._depth = _Messages(storage, depth, [time for time, _ in index.depths])
-        self._depth_of = {stamp: number for number, (_, stamp) in enumerate(index.depths)}
+        self._images = BagMessageList(storage, self.topic, [entry.time for entry in index.images])
+        self.truth: BagTruth | None = None
+        if kind:
+            self.truth = BagTruth(
+                self.name, storage, depth, kind, self.camera, index.frame, index.tree
+            )
+            stamps = [entry.stamp for entry in index.images if not entry.damage]
+            self.truth.index(index.depths, stamps, named=bool(named))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -105,8 +124,7 @@ class BagSequence:
             if entry.damage:
                 raise ImageError(entry.damage, reason='message')
             image = self._image(*self._images[index])
-            number = self._depth_of.get(entry.stamp)
-            depth = None if number is None else self._truth(*self._depth[number])
+            depth = None if self.truth is None else self.truth.depth(entry.stamp)
         except ImageError as err:
             msg = f'{self.name}: {self.topic}, message {index}: {err}'
             raise DamagedFrameError(msg) from err
@@ -120,24 +138,6 @@ class BagSequence:
         file = bytes(message.data)
         _require_size(self.name, self.topic, compressed_size(file), self.camera)
         return decode_compressed(file, message.format).as_rgb()
-
-    def _truth(self, kind: str, data: bytes) -> NDArray[np.float32]:
-        message = deserialized(kind, data)
-        shape = (self.camera.height, self.camera.width)
-        if message.encoding != '32FC1' or (message.height, message.width) != shape:
-            msg = (
-                f'{self.name}: depth is {message.width}x{message.height} {message.encoding}, '
-                f'the images are {shape[1]}x{shape[0]}; expected 32FC1 of the same size'
-            )
-            raise DatasetError(msg)
-        octets = np.asarray(message.data, np.uint8)
-        if message.step < shape[1] * 4 or octets.size < message.step * shape[0]:
-            msg = f'its depth holds {octets.size} bytes, step {message.step}'
-            raise ImageError(msg, reason='short_data')
-        rows = octets[: message.step * shape[0]].reshape(shape[0], message.step)
-        order = '>f4' if message.is_bigendian else '<f4'
-        depth = np.ascontiguousarray(rows[:, : shape[1] * 4]).view(order)
-        return depth.astype(np.float32)
 
 
 def _require_size(name: str, topic: str, size: tuple[int, int], camera: Camera) -> None:
@@ -166,7 +166,8 @@ class _Index:
         self.images: list[_Entry] = []
         self.depths: list[tuple[int, int]] = []
         self._sizes: set[tuple[int, int]] = set()
-        self._frame = ''
+        self.frame = ''
+        self.tree = TransformTree()
         self._camera: Camera | None = None
         self._fields: Any = None
         self._transforms = StaticTransforms()
@@ -183,19 +184,27 @@ class _Index:
             else:
                 _LOG.warning('%s: skipped a message of %s: %s', self._name, topic, err)
             return
-        if topic == TF_STATIC:
-            self._transforms.add(message)
+        if topic in {TF, TF_STATIC}:
+            self._add_transforms(message, static=topic == TF_STATIC)
             return
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         if topic == self._topic:
             self.images.append(_Entry(time, stamp, ''))
-            self._frame = self._frame or message.header.frame_id
+            self.frame = self.frame or message.header.frame_id
             if kind != COMPRESSED_IMAGE:
                 self._sizes.add((message.width, message.height))
         elif topic == self._depth:
             self.depths.append((time, stamp))
         elif topic == self._info:
             self._add_info(message, stamp)
+
+    def _add_transforms(self, message: Any, *, static: bool) -> None:
+        if static:
+            self._transforms.add(message)
+        try:
+            self.tree.add(message, static=static)
+        except CameraError as err:
+            _LOG.warning('%s: %s', self._name, err)
 
     def _add_info(self, message: Any, stamp: int) -> None:
         roi = message.roi
@@ -243,46 +252,7 @@ class _Index:
     def mount(self) -> Mount | None:
         """The mount that tf_static tells; None, with a reason in the log, if it tells none."""
         try:
-            return self._transforms.mount(self._frame)
+            return self._transforms.mount(self.frame)
         except CameraError as err:
             _LOG.warning('%s: the mount in /tf_static is not used: %s', self._name, err)
             return None
-
-
-class _Messages:
-    """Messages of one topic by number; fast in order, one look-up otherwise."""
-
-    def __init__(self, storage: Path, topic: str, times: list[int]) -> None:
-        self._storage, self._topic = storage, topic
-        self._times = np.array(times, np.int64)
-        self._next: Iterator[tuple[int, tuple[str, bytes]]] = iter(())
-        self._place = len(times)
-
-    def __getitem__(self, number: int) -> tuple[str, bytes]:
-        """Type and CDR bytes."""
-        if number < self._place:
-            self._next = self._from(number)
-        for place, message in self._next:
-            self._place = place + 1
-            if place == number:
-                return message
-            if place > number:
-                break
-        self._place = len(self._times)  # look it up anew
-        msg = 'the bag is damaged there, or has changed while it was read'
-        raise ImageError(msg, reason='message')
-
-    def _from(self, number: int) -> Iterator[tuple[int, tuple[str, bytes]]]:
-        """Messages with their numbers, from the first that was received when this one was."""
-        start = int(self._times[number])
-        numbers = np.nonzero(self._times >= start)[0]
-        for _, time, kind, data in bag_messages(self._storage, {self._topic}, start=start):
-            # Past damage, one reading may find messages that another did not.
-            found = 0
-            if not len(numbers) or self._times[numbers[0]] != time:
-                (places,) = np.nonzero(self._times[numbers] == time)
-                if not len(places):
-                    continue
-                found = int(places[0])
-            place, numbers = int(numbers[found]), numbers[found + 1 :]
-            yield place, (kind, data)

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from mono_metric_depth.datasets import DatasetError
@@ -71,7 +72,7 @@ def bag_messages(
     *,
     start: int | None = None,
     damage: list[str] | None = None,
-) -> Iterator[tuple[str, int, str, bytes]]:
+) -> Generator[tuple[str, int, str, bytes], None, None]:
     """Messages of a bag in its order; what is damaged is stepped over.
 
     Args:
@@ -134,20 +135,51 @@ def image_topic(storage: Path, topics: dict[str, Topic], chosen: str) -> str:
         listed = ', '.join(sorted(images)) or 'none'
         msg = f'no images on {chosen!r}; image topics are {listed}'
         raise DatasetError(msg)
-    cameras: dict[str, list[str]] = {}
-    for name in sorted(images):  # raw before compressed
-        if not _is_depth(storage, name):
-            cameras.setdefault(_base(name), []).append(name)
+    cameras = camera_topics(storage, topics)
     if not cameras:
         msg = f'no images; topics are {", ".join(sorted(topics)) or "none"}'
         raise DatasetError(msg)
     if len(cameras) > 1:
-        first = next(iter(cameras.values()))[0]
-        listed = ', '.join(name for names in cameras.values() for name in names)
-        msg = f'several image topics: {listed}; choose one: {storage}#{first}'
+        listed = ', '.join(name for names in cameras for name in names)
+        msg = f'several image topics: {listed}; choose one: {storage}#{cameras[0][0]}'
         raise DatasetError(msg)
-    ((name, *_),) = cameras.values()
-    return name
+    return cameras[0][0]
+
+
+def camera_topics(storage: Path, topics: dict[str, Topic]) -> list[list[str]]:
+    """The image topics of each camera of a bag, raw before compressed; depth is left out.
+
+    Args:
+        storage: The bag, to tell images from depth by their first message.
+        topics: Its topics.
+    """
+    cameras: dict[str, list[str]] = {}
+    for name, topic in sorted(topics.items()):  # raw before compressed
+        image = topic.kind in {IMAGE, COMPRESSED_IMAGE} and topic.messages
+        # What the node and replay add is no camera.
+        preview = name.endswith('/depth/preview/compressed')
+        if image and not preview and not _is_depth(storage, name):
+            cameras.setdefault(_base(name), []).append(name)
+    return list(cameras.values())
+
+
+def bag_connections(storage: Path) -> list[Connection]:
+    """One connection for each topic of a bag: its type with definition, its QoS.
+
+    Raises:
+        DatasetError: If a topic has two types.
+    """
+    found: dict[str, Connection] = {}
+    with _opened(storage) as reader:
+        for connection in reader.connections:
+            first = found.setdefault(connection.topic, connection)
+            if first.msgtype != connection.msgtype:
+                msg = (
+                    f'{storage}: {connection.topic} has two types, {first.msgtype} and '
+                    f'{connection.msgtype}; leave it out'
+                )
+                raise DatasetError(msg)
+    return list(found.values())
 
 
 def info_topic(topics: dict[str, Topic], image: str) -> str:
@@ -184,6 +216,11 @@ def info_topic(topics: dict[str, Topic], image: str) -> str:
 def truth_topic(image: str) -> str:
     """Where the ``drive`` command writes the true depth of an image topic."""
     return f'{_base(image).rpartition("/")[0]}/depth_truth'
+
+
+def depth_namespace(image: str) -> str:
+    """Where replay puts the depth of an image topic: the namespace of its camera."""
+    return _base(image).rpartition('/')[0]
 
 
 def is_rectified(image: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
 
@@ -58,10 +58,13 @@ class StaticTransforms:
         return None
 
 
-def _matrix(transform: Any) -> NDArray[np.float64]:
-    """(4, 4) of a geometry_msgs/Transform."""
-    q, t = transform.rotation, transform.translation
-    vector = np.array([q.x, q.y, q.z, q.w])
+def transform_matrix(translation: ArrayLike, quaternion: ArrayLike) -> NDArray[np.float64]:
+    """(4, 4) of a translation (m) and a unit quaternion x, y, z, w.
+
+    Raises:
+        CameraError: If the quaternion is none of unit length.
+    """
+    vector = np.asarray(quaternion, np.float64)
     length = float(np.linalg.norm(vector))
     if not abs(length - 1) < 1e-3:
         msg = f'a rotation in /tf_static is no unit quaternion: {vector.tolist()}'
@@ -73,5 +76,11 @@ def _matrix(transform: Any) -> NDArray[np.float64]:
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-    matrix[:3, 3] = t.x, t.y, t.z
+    matrix[:3, 3] = translation
     return matrix
+
+
+def _matrix(transform: Any) -> NDArray[np.float64]:
+    """(4, 4) of a geometry_msgs/Transform."""
+    q, t = transform.rotation, transform.translation
+    return transform_matrix((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))

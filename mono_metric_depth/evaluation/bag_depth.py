@@ -96,16 +96,41 @@ def pairs_at_truth(frame: PublishedFrame, minimum: float, maximum: float) -> Pai
         (n,) published and (n,) true depth (m).
     """
     assert frame.truth is not None
+    return pairs_of_cameras(
+        frame.depth, frame.depth_camera, frame.truth, frame.camera, minimum, maximum
+    )
+
+
+def pairs_of_cameras(
+    depth: NDArray[np.float32],
+    depth_camera: Camera,
+    truth: NDArray[np.float32],
+    truth_camera: Camera,
+    minimum: float,
+    maximum: float,
+) -> Pairs:
+    """Depth and true depth wherever truth is known, of two cameras in one optical frame.
+
+    Args:
+        depth: (h', w') float32 (m).
+        depth_camera: Its camera.
+        truth: (h, w) float32 (m).
+        truth_camera: Its camera.
+        minimum, maximum: Range of true depth (m).
+
+    Returns:
+        (n,) depth and (n,) true depth (m).
+    """
     with np.errstate(invalid='ignore'):
-        rows, columns = np.nonzero((frame.truth >= minimum) & (frame.truth <= maximum))
-    rays = frame.camera.rays(np.stack([columns, rows], axis=-1))
-    pixel = frame.depth_camera.project(rays)
-    height, width = frame.depth.shape
+        rows, columns = np.nonzero((truth >= minimum) & (truth <= maximum))
+    rays = truth_camera.rays(np.stack([columns, rows], axis=-1))
+    pixel = depth_camera.project(rays)
+    height, width = depth.shape
     with np.errstate(invalid='ignore'):
         u, v = np.rint(pixel).T
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    published = frame.depth[v[inside].astype(int), u[inside].astype(int)]
-    return valid_pixels(published, frame.truth[rows[inside], columns[inside]], minimum, maximum)
+    published = depth[v[inside].astype(int), u[inside].astype(int)]
+    return valid_pixels(published, truth[rows[inside], columns[inside]], minimum, maximum)
 
 
 def _floats(data: Any) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ Messages stay serialised on the way through: what is recorded is what was on the
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
-from mono_metric_depth.datasets.bag import RawBagWriter, read_raw_messages
+from mono_metric_depth.datasets.bag import RawBagWriter, header_stamp, read_raw_messages
 
 _TYPES: Mapping[str, Any] = {
     'sensor_msgs/msg/Image': ImageMessage,
@@ -125,10 +124,3 @@ class BagExchange(Node):
                 break
             quiet = max(quiet, max(arrived, default=0.0) + 2.0)
             time.sleep(0.05)
-
-
-def header_stamp(data: bytes) -> int:
-    """Stamp (ns) of a serialised message that begins with a header (CDR, either byte order)."""
-    order = '<' if data[1] & 1 else '>'
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
-    return int(seconds) * 10**9 + int(nanoseconds)

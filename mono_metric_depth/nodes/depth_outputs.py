@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.depth_colours import depth_colours
+from mono_metric_depth.depth_encoding import millimetres
 from mono_metric_depth.estimator import DepthEstimate
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
@@ -24,7 +25,6 @@ from mono_metric_depth.nodes.messages import (
     camera_info_message,
     compact_cloud_message,
     jpeg_message,
-    millimetres,
 )
 from mono_metric_depth.nodes.parameters import Parameters
 from mono_metric_depth.point_cloud import EVERYWHERE, PointCloudWriter

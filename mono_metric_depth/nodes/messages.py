@@ -11,9 +11,7 @@ its ``data``. While a view exists the data cannot be resized.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
@@ -21,18 +19,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.compressed_image import compressed_size, decode_compressed
+from mono_metric_depth.compressed_image import (
+    JPEG_FORMAT,
+    compressed_size,
+    decode_compressed,
+    encode_jpeg,
+)
+from mono_metric_depth.depth_encoding import DEPTH_DTYPES
 from mono_metric_depth.estimator import require_same_size
 from mono_metric_depth.image import Image, ImageError, decode_message
-from mono_metric_depth.point_cloud import FIELDS
-
-#: Depth encodings (REP-118) and the type of a pixel: metres, millimetres.
-DEPTH_DTYPES: dict[str, np.dtype[Any]] = {
-    '32FC1': np.dtype(np.float32),
-    '16UC1': np.dtype(np.uint16),
-}
-#: The furthest depth that 16UC1 holds (m).
-MAX_16UC1_DEPTH = 65.535
+from mono_metric_depth.point_cloud import FIELDS, valid_points
 
 _BIGENDIAN = sys.byteorder == 'big'
 
@@ -135,28 +131,6 @@ class DepthMessage:
             self.depth.fill(np.nan)
 
 
-def millimetres(depth: NDArray[Any], out: NDArray[Any]) -> None:
-    """Depth as 16UC1 holds it.
-
-    Args:
-        depth: (height, width) float32, metres.
-        out: (height, width) uint16, contiguous: millimetres, to nearest; 0 where the depth is not
-            finite, not positive or above :data:`MAX_16UC1_DEPTH`.
-
-    Raises:
-        ValueError: If shapes or types do not fit.
-    """
-    if depth.shape != out.shape or depth.dtype != np.float32 or out.dtype != np.uint16:
-        msg = (
-            'depth and out must be float32 and uint16 of one shape, got '
-            f'{depth.dtype} {depth.shape} and {out.dtype} {out.shape}'
-        )
-        raise ValueError(msg)
-    # 0 * inf is NaN, and NaN and negative numbers saturate to 0.
-    cv2.addWeighted(depth, 1000.0, depth, 0.0, 0.0, out, cv2.CV_16U)
-    np.multiply(out, depth <= MAX_16UC1_DEPTH, out=out)
-
-
 class CloudMessage:
     """An organised cloud message whose points are written in place.
 
@@ -198,9 +172,7 @@ def compact_cloud_message(points: NDArray[np.float32]) -> PointCloud2:
         A sensor_msgs/PointCloud2 of one row, dense; its header is the caller's to fill.
     """
     channels = points.shape[2]
-    known = np.flatnonzero(np.isfinite(points[..., 2]))
-    # Several times as fast as indexing by the mask.
-    valid = np.take(points.reshape(-1, channels), known, axis=0)
+    valid = valid_points(points)
     message = _cloud_message(len(valid), 1, channels, b'')
     message.data.frombytes(valid.reshape(-1).view(np.uint8))
     message.is_dense = True
@@ -232,9 +204,8 @@ def jpeg_message(bgr: NDArray[np.uint8]) -> CompressedImage:
     Returns:
         A sensor_msgs/CompressedImage; its header is the caller's to fill.
     """
-    message = CompressedImage(format='bgr8; jpeg compressed bgr8')
-    _, file = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, 90))
-    message.data.frombytes(file)
+    message = CompressedImage(format=JPEG_FORMAT)
+    message.data.frombytes(encode_jpeg(bgr))
     return message
 
 

@@ -1,13 +1,13 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The depth node's parameters: one typed table."""
+"""Parameters of nodes: typed tables, and that of the depth node."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -35,7 +35,8 @@ class Rule:
     choices: tuple[str, ...] = ()
 
 
-def _parameter(default: Any, description: str, changes: Changes, **limits: Any) -> Any:
+def parameter(default: Any, description: str, changes: Changes, **limits: Any) -> Any:
+    """A field of a table of parameters."""
     rule = Rule(description, changes, **limits)
     return dataclasses.field(default=default, metadata={'rule': rule})
 
@@ -47,72 +48,72 @@ _ANGLE = (-1.5, 1.5)
 class Parameters:
     """A value for each parameter; the fields are the table. One frame sees one of these."""
 
-    model: str = _parameter(
+    model: str = parameter(
         '', 'ONNX file with a model card; the shipped model if empty.', 'unconfigured'
     )
-    threads: int = _parameter(
+    threads: int = parameter(
         0,
         'Threads of the network; 0 for as many as there are cores.',
         'unconfigured',
         span=(0, 256),
     )
-    image_transport: Literal['raw', 'compressed'] = _parameter(
+    image_transport: Literal['raw', 'compressed'] = parameter(
         'raw',
         'How images come: on image, or as JPEG or PNG on image/compressed.',
         'unconfigured',
         choices=('raw', 'compressed'),
     )
-    autostart: bool = _parameter(
+    autostart: bool = parameter(
         True, 'Whether the node configures and activates itself when it starts.', 'never'
     )
-    rectified: bool = _parameter(
+    rectified: bool = parameter(
         False, 'Whether the image topic is already rectified (image_rect).', 'running'
     )
-    depth_resolution: Resolution = _parameter(
+    depth_resolution: Resolution = parameter(
         'network',
         'Depth and cloud per pixel of the network or of the input image.',
         'running',
         choices=('network', 'input'),
     )
-    depth_encoding: Literal['32FC1', '16UC1'] = _parameter(
+    depth_encoding: Literal['32FC1', '16UC1'] = parameter(
         '32FC1',
         'Metres as float, or millimetres as 16 bits (REP-118).',
         'running',
         choices=('32FC1', '16UC1'),
     )
-    cloud_organised: bool = _parameter(
+    cloud_organised: bool = parameter(
         True,
         'Rows and columns with NaN where there is no depth, or one row of the valid points.',
         'running',
     )
-    cloud_colour: bool = _parameter(
+    cloud_colour: bool = parameter(
         True, 'Points with rgb, 16 bytes each, or without, 12 bytes.', 'running'
     )
-    cloud_decimation: int = _parameter(
+    cloud_decimation: int = parameter(
         1, 'Every n-th column of every n-th row becomes a point.', 'running', span=(1, 64)
     )
-    cloud_rate: float = _parameter(
+    cloud_rate: float = parameter(
         0.0, 'Clouds per second at most (Hz); 0 for one with each frame.', 'running', span=(0, 1e3)
     )
-    range_min: float = _parameter(
+    range_min: float = parameter(
         0.0, 'Nearest depth of a point in the cloud (m, optical axis).', 'running', span=(0, 1e4)
     )
-    range_max: float = _parameter(
+    range_max: float = parameter(
         1000.0, 'Furthest depth of a point in the cloud (m).', 'running', span=(0, 1e4)
     )
-    pitch: float = _parameter(
+    pitch: float = parameter(
         0.0, 'Camera pitch against the road (rad), positive down.', 'running', span=_ANGLE
     )
-    roll: float = _parameter(
+    roll: float = parameter(
         0.0, 'Camera roll against the road (rad), positive lifts its left.', 'running', span=_ANGLE
     )
-    yaw: float = _parameter(
+    yaw: float = parameter(
         0.0,
         'Camera yaw against the direction of travel (rad), positive left.',
         'running',
         span=_ANGLE,
     )
-    camera_height: float = _parameter(
+    camera_height: float = parameter(
         0.0,
         'Camera height above the road (m), to check the scale by; 0 if not known.',
         'running',
@@ -120,17 +121,24 @@ class Parameters:
     )
 
 
-#: What each parameter means and may be, by name.
-RULES: Mapping[str, Rule] = {
-    field.name: field.metadata['rule'] for field in dataclasses.fields(Parameters)
-}
+Table = TypeVar('Table')
 
 
-def declare_parameters(node: Node) -> Parameters:
-    """Declare every parameter; warn of any that was set and does not exist.
+def rules_of(table: Any) -> Mapping[str, Rule]:
+    """What each parameter of a table means and may be, by name."""
+    return {field.name: field.metadata['rule'] for field in dataclasses.fields(table)}
+
+
+#: What each parameter of the depth node means and may be, by name.
+RULES: Mapping[str, Rule] = rules_of(Parameters)
+
+
+def declare_table(node: Node, table: type[Table]) -> Table:
+    """Declare every parameter of a table; warn of any that was set and does not exist.
 
     Args:
         node: The node.
+        table: A dataclass whose fields are made by :func:`parameter`.
 
     Returns:
         The value of each.
@@ -139,11 +147,12 @@ def declare_parameters(node: Node) -> Parameters:
         ValueError: If one is not among its allowed values.
         ParameterException: If one has another type or is out of range.
     """
+    rules = rules_of(table)
     values = {
         field.name: node.declare_parameter(
-            field.name, field.default, _descriptor(field.name, field.default)
+            field.name, field.default, _descriptor(rules[field.name], field.default)
         ).value
-        for field in dataclasses.fields(Parameters)
+        for field in dataclasses.fields(table)  # type: ignore[arg-type]
     }
     # rclpy keeps what was set and never declared to itself.
     given = getattr(node, '_parameter_overrides', {})
@@ -152,7 +161,14 @@ def declare_parameters(node: Node) -> Parameters:
             node.get_logger().warning(
                 f'there is no parameter {name}, it is ignored; known are {", ".join(values)}'
             )
-    return _checked(Parameters(**values))
+    found = table(**values)
+    _check_choices(found, rules)
+    return found
+
+
+def declare_parameters(node: Node) -> Parameters:
+    """Declare the depth node's parameters; see :func:`declare_table`."""
+    return _checked(declare_table(node, Parameters))
 
 
 def changed_parameters(
@@ -187,12 +203,16 @@ def changed_parameters(
     return _checked(dataclasses.replace(current, **changes))
 
 
-def _checked(values: Parameters) -> Parameters:
-    for name, rule in RULES.items():
+def _check_choices(values: Any, rules: Mapping[str, Rule]) -> None:
+    for name, rule in rules.items():
         value = getattr(values, name)
         if rule.choices and value not in rule.choices:
             msg = f'parameter {name} must be one of {", ".join(rule.choices)}, got {value!r}'
             raise ValueError(msg)
+
+
+def _checked(values: Parameters) -> Parameters:
+    _check_choices(values, RULES)
     if values.range_min >= values.range_max:
         msg = (
             f'parameter range_min must be below range_max, got {values.range_min:g} and '
@@ -202,8 +222,7 @@ def _checked(values: Parameters) -> Parameters:
     return values
 
 
-def _descriptor(name: str, default: Any) -> ParameterDescriptor:
-    rule = RULES[name]
+def _descriptor(rule: Rule, default: Any) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=rule.description, read_only=rule.changes == 'never'
     )

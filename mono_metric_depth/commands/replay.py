@@ -1,0 +1,173 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``replay``: a ROS 2 bag in, the same bag with depth, clouds and previews out; needs no ROS.
+
+Every image is worked on; the topics are those of the depth node, beside each camera's own, with
+the stamps of the images. Stop it when you like: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag2 import StoragePlugin
+from tqdm import tqdm
+
+from mono_metric_depth.camera import Mount
+from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
+from mono_metric_depth.evaluation.depth_messages import OutputOptions
+
+_STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
+_SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Replay a bag."""
+    try:
+        with errors_in_one_line():
+            _replay(_options(arguments))
+    except EngineError as err:
+        fail(str(err))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='replay', description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('bag', type=Path, help='folder, or one .mcap or .db3 file')
+    parser.add_argument('--output', type=Path, required=True, help='folder of the new bag')
+    parser.add_argument('--model', type=Path, default=DEFAULT_MODEL, help='ONNX file with a card')
+    parser.add_argument(
+        '--image-topic', nargs='+', default=[], help='cameras to work on; all if left out'
+    )
+    parser.add_argument(
+        '--leave-out',
+        nargs='+',
+        default=[],
+        metavar='TOPIC',
+        help='topics not to write: images, other topics of the bag, or outputs',
+    )
+    parser.add_argument('--storage', choices=_STORAGES, help='as the bag if left out')
+    parser.add_argument(
+        '--file-size', type=int, default=1024, help='of each file of the new bag (MB)'
+    )
+    parser.add_argument(
+        '--threads', type=int, default=0, help='of the network; 0 for all cores but one'
+    )
+    whole = argparse.BooleanOptionalAction
+    parser.add_argument('--rectified', action=whole, help='images are; by their topic if left out')
+    for name in ('pitch', 'roll', 'yaw'):
+        parser.add_argument(
+            f'--{name}', type=float, help='of the cameras (rad); from /tf_static if left out'
+        )
+    # Names, values and defaults are those of the node's parameters.
+    parser.add_argument('--depth-resolution', choices=('network', 'input'), default='network')
+    parser.add_argument('--depth-encoding', choices=('32FC1', '16UC1'), default='32FC1')
+    parser.add_argument('--cloud-organised', action=whole, default=True)
+    parser.add_argument('--cloud-colour', action=whole, default=True)
+    parser.add_argument('--cloud-decimation', type=int, default=1)
+    parser.add_argument('--range-min', type=float, default=0.0, help='nearest point (m)')
+    parser.add_argument('--range-max', type=float, default=1000.0, help='furthest point (m)')
+    options = parser.parse_args(arguments)
+    if options.file_size < 1:
+        fail(f'--file-size must be at least 1 MB, got {options.file_size}')
+    if not 0 <= options.threads <= 256:
+        fail(f'--threads must be 0..256, got {options.threads}')
+    if not 1 <= options.cloud_decimation <= 64:
+        fail(f'--cloud-decimation must be 1..64, got {options.cloud_decimation}')
+    if not 0 <= options.range_min < options.range_max:
+        fail(
+            f'--range-min must be below --range-max, got {options.range_min:g} and '
+            f'{options.range_max:g}'
+        )
+    return options
+
+
+def _replay(options: argparse.Namespace) -> None:
+    angles = [getattr(options, name) for name in ('pitch', 'roll', 'yaw')]
+    mount = None if angles == [None] * 3 else Mount(*(angle or 0.0 for angle in angles))
+    names = [field.name for field in dataclasses.fields(OutputOptions)]
+    made = OutputOptions(**{name: getattr(options, name) for name in names})
+    if options.output.exists():
+        fail(f'{options.output} exists already; choose another folder or remove it')
+    bag = BagReplay(
+        options.bag,
+        made,
+        images=options.image_topic,
+        leave_out=options.leave_out,
+        mount=mount,
+        rectified=options.rectified,
+    )
+    storage = options.storage or _storage(options.bag)
+    # With all of them for the network, reading and writing would wait, and it for them.
+    threads = options.threads or max((os.cpu_count() or 2) - 1, 1)
+    estimator = DepthEstimator.load(options.model, threads=threads)
+    for camera in bag.cameras:
+        print(f'{camera.image} with {camera.info}: {_attitude(camera.mount)}')
+    key = {
+        **{
+            name: value if isinstance(value, int | float | list | None) else str(value)
+            for name, value in vars(options).items()
+            if name not in {'bag', 'output', 'model'}
+        },
+        'bag': _files(options.bag),
+        'model': hashlib.sha256(options.model.read_bytes()).hexdigest(),
+        'storage': storage,
+    }
+    try:
+        with tqdm(total=bag.images, desc=str(options.bag), unit='frame') as bar:
+            done = bag.run(
+                estimator,
+                options.output,
+                _STORAGES[storage],
+                key=key,
+                file_bytes=options.file_size * 10**6,
+                progress=bar.update,
+            )
+    except KeyboardInterrupt:
+        part = options.output.with_name(f'{options.output.name}.part')
+        if part.exists():
+            print(f'what is finished is kept in {part}; the same command goes on')
+        raise
+    _report(done, options.output)
+
+
+def _attitude(mount: Mount | None) -> str:
+    if mount is None:
+        return 'taken to look along the road (no /tf_static leads to it)'
+    return f'pitch {mount.pitch:+.3f}, roll {mount.roll:+.3f}, yaw {mount.yaw:+.3f} rad'
+
+
+def _report(done: Replayed, output: Path) -> None:
+    print(f'{done.frames} of {done.images} images were given depth, in {output}')
+    for reason, count in sorted(done.skipped.items()):
+        print(f'skipped {count}: {reason}')
+    for line in [*done.named, *done.damage]:
+        print(f'  {line}')
+    lost = done.images - done.frames - done.skipped.total()
+    if lost > 0:
+        print(f'{lost} images cannot be read: the bag is damaged')
+
+
+def _storage(bag: Path) -> str:
+    files = [bag] if bag.is_file() else sorted(bag.iterdir())
+    return next((_SUFFIXES[f.suffix] for f in files if f.suffix in _SUFFIXES), 'mcap')
+
+
+def _files(bag: Path) -> list[Any]:
+    """What tells a bag from another: its files, their sizes and when they were changed."""
+    files = [bag] if bag.is_file() else sorted(bag.iterdir())
+    stats = [(file.name, file.stat()) for file in files]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,206 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""True depth for the images of a bag: of a depth topic, or of a LiDAR through the bag's tf."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.datasets.bag_message_list import BagMessageList
+from mono_metric_depth.datasets.bag_topics import IMAGE, Topic
+from mono_metric_depth.datasets.lidar import depth_from_points
+from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
+from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
+from mono_metric_depth.image import ImageError
+from mono_metric_depth.point_cloud import PointCloudError, points_of_message
+
+_LOG = logging.getLogger(__name__)
+
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
+#: A depth image belongs to an image whose stamp is no further away (ns).
+_SAME_INSTANT = 5_000_000
+#: A sweep: half of the period of a LiDAR that turns ten times a second, where tf tells the motion
+#: in between; without, a car at 20 m/s may have moved by 0.4 m.
+_SAME_SWEEP, _SAME_SWEEP_UNMOVED = 50_000_000, 20_000_000
+#: Sweeps that are looked at for points within the image before any is relied on.
+_LOOKED_AT = 3
+
+
+def require_truth(topics: dict[str, Topic], name: str) -> str:
+    """The type of a topic that is to hold true depth.
+
+    Raises:
+        DatasetError: If there is no such topic, or its messages hold no depth.
+    """
+    fitting = {k: t for k, t in topics.items() if t.kind in {IMAGE, POINT_CLOUD} and t.messages}
+    if name not in fitting:
+        found = f'is {topics[name].kind}' if name in topics else 'is not there'
+        msg = (
+            f'{name} {found}; true depth is a depth image (sensor_msgs/Image) or a LiDAR '
+            f'(sensor_msgs/PointCloud2): {", ".join(sorted(fitting)) or "none"}'
+        )
+        raise DatasetError(msg)
+    return fitting[name].kind
+
+
+class BagTruth:
+    """Finds the true depth of an image by its stamp.
+
+    LiDAR points are brought into the camera at the image's stamp, from where the LiDAR was at the
+    sweep's stamp (points within one sweep are taken for simultaneous); the nearest point wins a
+    pixel.
+
+    Args:
+        name: Of the bag, for messages.
+        storage: The bag.
+        topic: Of the truth.
+        kind: Its type.
+        camera: Of the images.
+        frame: Their optical frame.
+        transforms: Of the bag.
+
+    Attributes:
+        missing: How many of the images that were asked for had none, by reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        storage: Path,
+        topic: str,
+        kind: str,
+        camera: Camera,
+        frame: str,
+        transforms: TransformTree,
+    ) -> None:
+        self._name, self._topic, self._lidar = name, topic, kind == POINT_CLOUD
+        self._storage = storage
+        self._camera, self._frame, self._transforms = camera, frame, transforms
+        self._stamps: NDArray[np.int64] = np.empty(0, np.int64)
+        self._order: NDArray[np.intp] = np.empty(0, np.intp)
+        self._sorted = self._stamps
+        # What drive writes has the very stamps of its images.
+        self._limit = 0
+        self._messages = BagMessageList(storage, topic, [])
+        self.missing: Counter[str] = Counter()
+
+    def index(self, entries: list[tuple[int, int]], images: list[int], *, named: bool) -> None:
+        """Take in what a first pass found.
+
+        Args:
+            entries: Time of receipt and stamp (ns) of each message, in the bag's order.
+            images: Stamps of the images.
+            named: Whether a person named the topic, and is to hear if it is of no use.
+
+        Raises:
+            DatasetError: If it was named and no image has true depth.
+        """
+        times = [time for time, _ in entries]
+        self._messages = BagMessageList(self._storage, self._topic, times)
+        self._stamps = np.array([stamp for _, stamp in entries], np.int64)
+        self._order = np.argsort(self._stamps, kind='stable')
+        self._sorted = self._stamps[self._order]
+        if not named:
+            return
+        self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
+        reasons: Counter[str] = Counter()
+        looked_at = 0
+        for stamp in images:
+            try:
+                number = self._nearest(stamp)
+                if looked_at < _LOOKED_AT:
+                    self._depth(number, stamp)
+                    looked_at += 1
+                elif self._lidar:
+                    break
+                else:
+                    return
+            except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
+                reasons[str(err)] += 1
+        if not looked_at:
+            first = next(iter(reasons), 'there is no image')
+            msg = f'{self._name}: no image has true depth from {self._topic}; first: {first}'
+            raise DatasetError(msg)
+
+    def depth(self, stamp: int) -> NDArray[np.float32] | None:
+        """True depth of an image.
+
+        Args:
+            stamp: The image's (ns).
+
+        Returns:
+            (height, width) float32 (m), NaN where it is not known; None where there is none, for
+            a reason that is counted and logged once.
+        """
+        try:
+            return self._depth(self._nearest(stamp), stamp)
+        except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
+            reason = type(err).__name__
+            if not self.missing[reason]:
+                _LOG.warning('%s: an image has no true depth: %s', self._name, err)
+            self.missing[reason] += 1
+            return None
+
+    def _nearest(self, stamp: int) -> int:
+        """Number of the message nearest in time."""
+        stamps = self._sorted
+        place = int(np.searchsorted(stamps, stamp))
+        around = [p for p in (place - 1, place) if 0 <= p < len(stamps)]
+        best = min(around, key=lambda p: abs(int(stamps[p]) - stamp), default=None)
+        off = None if best is None else abs(int(stamps[best]) - stamp)
+        if best is None or off is None or off > self._limit:
+            nearest = 'there is none' if off is None else f'the nearest is {off * 1e-9:.3f} s off'
+            msg = (
+                f'no message of {self._topic} lies within {self._limit * 1e-9:.3f} s of the image '
+                f'({nearest}); do both clocks agree?'
+            )
+            raise TransformError(msg)
+        return int(self._order[best])
+
+    def _depth(self, number: int, stamp: int) -> NDArray[np.float32]:
+        kind, data = self._messages[number]
+        message = deserialized(kind, data)
+        if not self._lidar:
+            return self._registered(message)
+        swept = int(self._stamps[number])
+        matrix, moved = self._transforms.transform(
+            self._frame, stamp, message.header.frame_id, swept
+        )
+        if not moved and abs(swept - stamp) > _SAME_SWEEP_UNMOVED:
+            msg = (
+                f'the sweep of {self._topic} was taken {abs(swept - stamp) * 1e-9:.3f} s from the '
+                'image, and /tf does not tell how the robot moved meanwhile: record its odometry '
+                '(odom to base_link)'
+            )
+            raise TransformError(msg)
+        points = points_of_message(message) @ matrix[:3, :3].T + matrix[:3, 3]
+        depth = depth_from_points(points, self._camera)
+        if not np.isfinite(depth).any():
+            msg = (
+                f'none of {len(points)} points of {self._topic} falls into the image: check the '
+                f'calibration between {message.header.frame_id} and {self._frame}'
+            )
+            raise TransformError(msg)
+        return depth
+
+    def _registered(self, message: Any) -> NDArray[np.float32]:
+        depth = depth_of_message(message)
+        shape = (self._camera.height, self._camera.width)
+        frame = str(message.header.frame_id).lstrip('/')
+        if depth.shape != shape or frame != self._frame.lstrip('/'):
+            msg = (
+                f'{self._topic} is {message.width}x{message.height} in {frame}, the images are '
+                f'{shape[1]}x{shape[0]} in {self._frame}: register it to the camera '
+                '(depth_image_proc, align_depth)'
+            )
+            raise DepthEncodingError(msg)
+        return depth

@@ -1,0 +1,285 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Replay: the images of a bag through a network, a bag with their depth added out.
+
+Every image is worked on, in the bag's order, and what comes out depends on what goes in alone.
+Reading, decoding, the network, and the making of messages each have a thread; the caller's writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin
+
+from mono_metric_depth.camera import CameraError, Mount
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.datasets.bag_topics import (
+    Topic,
+    bag_connections,
+    bag_messages,
+    bag_topics,
+    camera_topics,
+    depth_namespace,
+    image_topic,
+    info_topic,
+    storage_of,
+)
+from mono_metric_depth.datasets.calibrations import Calibrations
+from mono_metric_depth.datasets.split_bag import BagTopic, SplitBag
+from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.evaluation.depth_messages import (
+    OUTPUTS,
+    STORE,
+    DepthMessages,
+    OutputOptions,
+)
+from mono_metric_depth.evaluation.replay_stages import BagCamera, Item, replayed_messages
+
+_LOG = logging.getLogger(__name__)
+
+#: So many frames without depth are named, the others counted.
+_NAMED = 5
+_NO_DIGEST = f'RIHS01_{"0" * 64}'
+
+
+@dataclass
+class Replayed:
+    """What became of the images.
+
+    Attributes:
+        images: How many the bag holds.
+        frames: How many were given depth.
+        skipped: How many were not, by reason.
+        named: The first of these, in words.
+        damage: Places of the bag that cannot be read.
+    """
+
+    images: int = 0
+    frames: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    named: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+
+
+class BagReplay:
+    """A bag, checked and ready to be replayed.
+
+    Args:
+        path: The bag's folder, or a single ``.mcap`` or ``.db3`` file.
+        options: What to make of depth.
+        images: Image topics; those of every camera if empty.
+        leave_out: Topics of the bag, or of the outputs, that are not written.
+        mount: The attitude of the cameras; what /tf_static says if None.
+        rectified: Whether the images are rectified; if None, as their topic's name says.
+
+    Attributes:
+        images: How many images there are, by the bag's summary.
+        cameras: Image topics, with their camera_info and mount.
+
+    Raises:
+        DatasetError: If the bag cannot be read or has no usable camera, or a topic is not there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        options: OutputOptions,
+        *,
+        images: Sequence[str] = (),
+        leave_out: Sequence[str] = (),
+        mount: Mount | None = None,
+        rectified: bool | None = None,
+    ) -> None:
+        self._path, self._storage = path, storage_of(path)
+        topics = bag_topics(self._storage)
+        try:
+            chosen = [image_topic(self._storage, topics, name) for name in images] or [
+                names[0] for names in camera_topics(self._storage, topics)
+            ]
+            if not chosen:
+                image_topic(self._storage, topics, '')  # says why there is none
+            self.cameras = [
+                self._camera(name, topics, options, leave_out, rectified) for name in chosen
+            ]
+            self._topics = self._output_topics(topics, leave_out)
+        except DatasetError as err:
+            msg = f'{path}: {err}'
+            raise DatasetError(msg) from err
+        self._calibrate(topics, mount)
+        self.images = sum(topics[camera.image].messages for camera in self.cameras)
+
+    @staticmethod
+    def _camera(
+        name: str,
+        topics: dict[str, Topic],
+        options: OutputOptions,
+        leave_out: Sequence[str],
+        rectified: bool | None,
+    ) -> BagCamera:
+        wanted = frozenset(
+            output for output in OUTPUTS if f'{depth_namespace(name)}/{output}' not in leave_out
+        )
+        info = info_topic(topics, name)
+        messages = DepthMessages(options, wanted)
+        kind = topics[name].kind
+        return BagCamera(name, kind, info, Calibrations(name, info, rectified), messages)
+
+    def _output_topics(self, topics: dict[str, Topic], leave_out: Sequence[str]) -> list[BagTopic]:
+        added: dict[str, str] = {}
+        for camera in self.cameras:
+            for output, topic in camera.outputs.items():
+                if topic in added:
+                    listed = ', '.join(camera.image for camera in self.cameras)
+                    msg = f'{listed} would share {topic}: choose some with --image-topic'
+                    raise DatasetError(msg)
+                if topic in topics:
+                    msg = (
+                        f'it has {topic} already: replay the recording that it was made from, or '
+                        'remap that topic (ros2 bag convert)'
+                    )
+                    raise DatasetError(msg)
+                added[topic] = OUTPUTS[output]
+        unknown = sorted(set(leave_out) - topics.keys() - added.keys())
+        if unknown:
+            msg = f'no topic {unknown[0]} to leave out; there are {", ".join([*topics, *added])}'
+            raise DatasetError(msg)
+        return [
+            *(_declared(c) for c in bag_connections(self._storage) if c.topic not in leave_out),
+            *(
+                BagTopic(name, kind, _definition(kind), STORE.hash_rihs01(kind))
+                for name, kind in added.items()
+                if name not in leave_out
+            ),
+        ]
+
+    def _calibrate(self, topics: dict[str, Topic], mount: Mount | None) -> None:
+        """Read /tf_static, and the first calibration of each camera."""
+        transforms = StaticTransforms()
+        for _, _, kind, data in bag_messages(self._storage, {TF_STATIC} & topics.keys()):
+            with contextlib.suppress(DatasetError):  # a damaged one
+                transforms.add(deserialized(kind, data))
+        for camera in self.cameras:
+            with closing(bag_messages(self._storage, {camera.info})) as messages:
+                for _, _, kind, data in messages:
+                    with contextlib.suppress(DatasetError):
+                        camera.calibrations.add(deserialized(kind, data))
+                        break
+            try:
+                camera.calibrations.at(0)
+            except CameraError as err:
+                msg = f'{self._path}: {err}'
+                raise DatasetError(msg) from err
+            camera.mount = mount
+            if mount is None:
+                try:
+                    camera.mount = transforms.mount(camera.calibrations.frame)
+                except CameraError as err:
+                    name = camera.image
+                    _LOG.warning('%s: its mount in /tf_static is not used: %s', name, err)
+
+    def run(
+        self,
+        estimator: DepthEstimator,
+        output: Path,
+        storage: StoragePlugin,
+        *,
+        key: dict[str, Any],
+        file_bytes: int,
+        progress: Callable[[int], object] = lambda frames: None,
+    ) -> Replayed:
+        """Replay it; goes on where an earlier run with the same key ended.
+
+        Args:
+            estimator: Used by nobody else meanwhile.
+            output: Folder of the new bag.
+            storage: Of its files.
+            key: What the result depends on besides the bag; JSON values.
+            file_bytes: A file of the new bag ends once it holds so many bytes of messages.
+            progress: Called with a number of images that are done.
+
+        Returns:
+            What became of the images, those of earlier runs included.
+
+        Raises:
+            DatasetError: If the output exists or was begun with something else, or no image can
+                be given depth.
+        """
+        done = Replayed(images=self.images)
+        written = {topic.name for topic in self._topics}
+        with SplitBag(output, self._topics, key, storage) as bag:
+            messages = 0
+            if bag.note is not None:
+                messages = bag.note['messages']
+                done.frames, done.named = bag.note['frames'], list(bag.note['named'])
+                done.skipped = Counter(bag.note['skipped'])
+                progress(done.frames + done.skipped.total())
+            stages = replayed_messages(
+                self._storage,
+                written,
+                self.cameras,
+                estimator,
+                skip=messages,
+                damage=done.damage,
+            )
+            with closing(stages) as items:
+                for item in items:
+                    messages += 1
+                    if item.topic in written:
+                        bag.write(item.topic, item.time, item.data)
+                    for topic, data in item.answers.items():
+                        bag.write(topic, item.time, data)
+                    if item.camera is not None:
+                        self._count(item, done)
+                        progress(1)
+                    if bag.written >= file_bytes:
+                        bag.end_file(_note(messages, done))
+            if not done.frames:
+                raise DatasetError(self._nothing(done))
+            bag.finish(_note(messages, done))
+        return done
+
+    @staticmethod
+    def _count(item: Item, done: Replayed) -> None:
+        if not item.reason:
+            done.frames += 1
+            return
+        done.skipped[item.reason] += 1
+        if len(done.named) < _NAMED:
+            done.named.append(f'{item.topic} at {item.time * 1e-9:.3f} s: {item.problem}')
+
+    def _nothing(self, done: Replayed) -> str:
+        first = [*done.named, *done.damage, 'no image can be read'][0]
+        return f'{self._path}: no image of {done.images} can be given depth; first: {first}'
+
+
+def _note(messages: int, done: Replayed) -> dict[str, Any]:
+    return {
+        'messages': messages,
+        'frames': done.frames,
+        'skipped': dict(done.skipped),
+        'named': done.named,
+    }
+
+
+def _declared(connection: Connection) -> BagTopic:
+    """A topic as the bag declares it; old bags lack what can be told for known types alone."""
+    kind, known = connection.msgtype, connection.msgtype in STORE.types
+    definition = connection.msgdef.data or (_definition(kind) if known else '')
+    digest = connection.digest or (STORE.hash_rihs01(kind) if known else _NO_DIGEST)
+    extra: Any = connection.ext
+    return BagTopic(connection.topic, kind, definition, digest, extra.offered_qos_profiles)
+
+
+def _definition(kind: str) -> str:
+    return str(STORE.generate_msgdef(kind, ros_version=2)[0])

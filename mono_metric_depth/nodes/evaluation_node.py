@@ -1,0 +1,337 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Compares published depth with ground truth while a robot drives or a bag plays."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
+
+from mono_metric_depth.camera import Camera, CameraError, camera_from_info
+from mono_metric_depth.datasets.lidar import depth_from_points
+from mono_metric_depth.datasets.static_transforms import TF_STATIC
+from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
+from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
+from mono_metric_depth.evaluation.bag_depth import pairs_of_cameras
+from mono_metric_depth.evaluation.live_comparison import LEAST_PIXELS, LiveComparison, StampPairs
+from mono_metric_depth.metrics import valid_pixels
+from mono_metric_depth.nodes.messages import stamp_ns
+from mono_metric_depth.nodes.parameters import declare_table, parameter
+from mono_metric_depth.point_cloud import PointCloudError, points_of_message
+from mono_metric_depth.scale import Pairs
+
+_INPUT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LATCHED = QoSProfile(
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+#: So many depth images and truths wait for each other at most.
+_WAITING = 20
+_MINIMUM = 1e-3
+_RECENT = 5.0
+
+
+@dataclass(frozen=True)
+class EvaluationParameters:
+    """A value for each parameter; the fields are the table."""
+
+    truth: Literal['depth', 'lidar'] = parameter(
+        'depth',
+        'What ground truth is: depth images on truth/image with truth/camera_info, or the sweeps '
+        'of a LiDAR on truth/points.',
+        'never',
+        choices=('depth', 'lidar'),
+    )
+    tolerance: float = parameter(
+        0.02, 'Furthest stamps of depth and its ground truth (s).', 'never', span=(0, 1)
+    )
+    window: int = parameter(
+        100, 'Images that the metrics in the diagnostics are over.', 'never', span=(1, 100_000)
+    )
+    max_depth: float = parameter(
+        80.0, 'Furthest ground truth that counts (m).', 'never', span=(0.1, 1e4)
+    )
+    lidar_transform: str = parameter(
+        '',
+        'The LiDAR in the optical frame of depth: x y z qx qy qz qw (m); from /tf_static if '
+        'empty.',
+        'never',
+    )
+
+
+class _Drop(Exception):  # noqa: N818 (no error: an outcome)
+    """An image that cannot be compared."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EvaluationNode(Node):
+    """Subscribes to depth and ground truth, publishes their difference as diagnostics.
+
+    Raises:
+        ValueError, ParameterException: If a parameter is not among its allowed values.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('evaluation_node', **options)
+        self._values = declare_table(self, EvaluationParameters)
+        self._comparison = LiveComparison(self._values.window)
+        self._pairs = StampPairs(round(self._values.tolerance * 1e9), _WAITING)
+        self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
+        self._without_info: OrderedDict[int, ImageMessage] = OrderedDict()
+        self._truth_info: CameraInfo | None = None
+        self._cameras: dict[bytes, Camera] = {}
+        self._received = {'depth': 0, 'truth': 0}
+        self._problem, self._failed, self._compared = '', 0.0, 0.0
+        self._transforms = TransformTree()
+        self._given = self._lidar_transform()
+        lidar = self._values.truth == 'lidar'
+        self._subscribe(CameraInfo, 'depth/camera_info', self._on_info)
+        self._subscribe(ImageMessage, 'depth/image', self._on_depth)
+        truth = self._on_truth
+        self._truth_topic = 'truth/points' if lidar else 'truth/image'
+        self._subscribe(PointCloud2 if lidar else ImageMessage, self._truth_topic, truth)
+        if not lidar:
+            self._subscribe(CameraInfo, 'truth/camera_info', self._on_truth_info)
+        elif self._given is None:
+            self._listen_to_transforms()
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # Simulated time may stand still; that is when a person looks at the diagnostics.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+
+    def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> None:
+        overrides = QoSOverridingOptions.with_default_policies()
+        self.create_subscription(kind, topic, callback, _INPUT, qos_overriding_options=overrides)
+
+    def _lidar_transform(self) -> TransformTree | None:
+        """The transform that was given as a parameter."""
+        if not self._values.lidar_transform:
+            return None
+        try:
+            numbers = [float(word) for word in self._values.lidar_transform.split()]
+            x, y, z, qx, qy, qz, qw = numbers
+        except ValueError as err:
+            msg = (
+                'parameter lidar_transform must be x y z qx qy qz qw, got '
+                f'{self._values.lidar_transform!r}'
+            )
+            raise ValueError(msg) from err
+        vector = SimpleNamespace(x=x, y=y, z=z)
+        quaternion = SimpleNamespace(x=qx, y=qy, z=qz, w=qw)
+        stamped = SimpleNamespace(
+            header=SimpleNamespace(frame_id='depth'),
+            child_frame_id='lidar',
+            transform=SimpleNamespace(translation=vector, rotation=quaternion),
+        )
+        tree = TransformTree()
+        tree.add(SimpleNamespace(transforms=[stamped]), static=True)
+        return tree
+
+    def _listen_to_transforms(self) -> None:
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError as err:
+            msg = (
+                'where the LiDAR is has to come from /tf_static, and tf2_msgs is not installed: '
+                'give the parameter lidar_transform (x y z qx qy qz qw)'
+            )
+            raise ValueError(msg) from err
+        self.create_subscription(TFMessage, TF_STATIC, self._on_transforms, _LATCHED)
+
+    def _on_transforms(self, message: Any) -> None:
+        try:
+            self._transforms.add(message, static=True)
+        except CameraError as err:
+            self.get_logger().warning(str(err))
+
+    # Messages.
+
+    def _on_info(self, message: CameraInfo) -> None:
+        stamp = stamp_ns(message.header.stamp)
+        self._infos[stamp] = message
+        while len(self._infos) > 2 * _WAITING:
+            self._infos.popitem(last=False)
+        # The depth image may come before its camera_info.
+        if stamp in self._without_info:
+            self._compare(self._pairs.add_depth(stamp, (self._without_info.pop(stamp), message)))
+
+    def _on_depth(self, message: ImageMessage) -> None:
+        self._received['depth'] += 1
+        stamp = stamp_ns(message.header.stamp)
+        if stamp in self._infos:
+            self._compare(self._pairs.add_depth(stamp, (message, self._infos[stamp])))
+            return
+        self._without_info[stamp] = message
+        if len(self._without_info) > _WAITING:
+            self._without_info.popitem(last=False)
+            topic = self.resolve_topic_name('depth/camera_info')
+            self._drop('no camera_info', f'no message on {topic} has the stamp of a depth image')
+
+    def _on_truth_info(self, message: CameraInfo) -> None:
+        self._truth_info = message
+
+    def _on_truth(self, message: Any) -> None:
+        self._received['truth'] += 1
+        self._compare(self._pairs.add_truth(stamp_ns(message.header.stamp), message))
+
+    def _compare(self, settled: Iterable[tuple[Any, Any | None]]) -> None:
+        for (depth, info), truth in settled:
+            try:
+                self._compare_image(depth, info, truth)
+                self._compared = time.monotonic()
+            except _Drop as err:
+                self._drop(err.reason, str(err))
+            except (DepthEncodingError, PointCloudError) as err:
+                self._drop('message', str(err))
+            except CameraError as err:
+                self._drop('camera_info', str(err))
+            except TransformError as err:
+                self._drop('transform', str(err))
+
+    def _drop(self, reason: str, problem: str) -> None:
+        self._comparison.dropped[reason] += 1
+        self._problem, self._failed = f'{reason}: {problem}', time.monotonic()
+        self.get_logger().warning(f'not compared: {self._problem}', throttle_duration_sec=5.0)
+
+    def _compare_image(self, message: ImageMessage, info: CameraInfo, truth: Any | None) -> None:
+        topic = self.resolve_topic_name(self._truth_topic)
+        if truth is None:
+            nearest = self._pairs.nearest
+            off = 'there is none' if np.isnan(nearest) else f'the nearest is {nearest:.3f} s off'
+            msg = (
+                f'no message on {topic} lies within {self._values.tolerance:g} s of the depth '
+                f'image ({off}): do both clocks agree?'
+            )
+            raise _Drop('no ground truth', msg)
+        depth, camera = depth_of_message(message), self._camera(info)
+        if depth.shape != (camera.height, camera.width):
+            msg = (
+                f'depth is {message.width}x{message.height}, its camera_info describes '
+                f'{camera.width}x{camera.height}'
+            )
+            raise _Drop('size', msg)
+        frame = message.header.frame_id
+        if isinstance(truth, PointCloud2):
+            pairs = self._pairs_of_points(depth, camera, frame, truth)
+        else:
+            pairs = self._pairs_of_images(depth, camera, frame, truth)
+        if not self._comparison.add(pairs):
+            msg = (
+                f'depth and {topic} share {len(pairs[0])} pixels, at least {LEAST_PIXELS} are '
+                f'needed: do both look the same way, and is truth within {_MINIMUM:g} .. '
+                f'{self._values.max_depth:g} m?'
+            )
+            raise _Drop('no overlap', msg)
+
+    def _pairs_of_points(
+        self, depth: np.ndarray, camera: Camera, frame: str, truth: PointCloud2
+    ) -> Pairs:
+        if self._given is not None:
+            matrix, _ = self._given.transform('depth', 0, 'lidar', 0)
+        else:
+            matrix, _ = self._transforms.transform(frame, 0, truth.header.frame_id, 0)
+        points = points_of_message(truth) @ matrix[:3, :3].T + matrix[:3, 3]
+        true = depth_from_points(points, camera)
+        return valid_pixels(depth, true, _MINIMUM, self._values.max_depth)
+
+    def _pairs_of_images(
+        self, depth: np.ndarray, camera: Camera, frame: str, truth: ImageMessage
+    ) -> Pairs:
+        if truth.header.frame_id != frame:
+            msg = (
+                f'depth is in the frame {frame}, ground truth in {truth.header.frame_id}: '
+                'register one to the other (depth_image_proc)'
+            )
+            raise _Drop('frame', msg)
+        if self._truth_info is None:
+            topic = self.resolve_topic_name('truth/camera_info')
+            msg = f'no message has arrived on {topic}, the calibration of ground truth'
+            raise _Drop('no camera_info', msg)
+        true, truth_camera = depth_of_message(truth), self._camera(self._truth_info)
+        if true.shape != (truth_camera.height, truth_camera.width):
+            msg = (
+                f'ground truth is {truth.width}x{truth.height}, its camera_info describes '
+                f'{truth_camera.width}x{truth_camera.height}'
+            )
+            raise _Drop('size', msg)
+        return pairs_of_cameras(
+            depth, camera, true, truth_camera, _MINIMUM, self._values.max_depth
+        )
+
+    def _camera(self, info: CameraInfo) -> Camera:
+        """The camera of a CameraInfo; made once while it stays as it is."""
+        roi = info.roi
+        key = repr(
+            (info.width, info.height, info.distortion_model, *map(bytes, (info.k, info.d)))
+            + (info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
+        ).encode()
+        if key not in self._cameras:
+            if len(self._cameras) > 8:
+                self._cameras.clear()
+            self._cameras[key] = camera_from_info(info)
+        return self._cameras[key]
+
+    # What comes of it.
+
+    def summary(self) -> str:
+        """All that was compared and what was not, in lines."""
+        found = self._comparison.overall()
+        lines = [
+            f'{self._comparison.images} images compared of {self._received["depth"]} depth images '
+            f'and {self._received["truth"]} of ground truth'
+        ]
+        lines += [f'  {name}: {value:.4f}' for name, value in found.items()]
+        dropped = sorted(self._comparison.dropped.items())
+        lines += [f'  not compared, {reason}: {count}' for reason, count in dropped]
+        return '\n'.join(lines)
+
+    def _publish_diagnostics(self) -> None:
+        level, text = self._health()
+        figures = {name: f'{value:.4f}' for name, value in self._comparison.recent().items()}
+        counts = {
+            'images compared': self._comparison.images,
+            'depth received': self._received['depth'],
+            'truth received': self._received['truth'],
+            **{f'dropped: {k}': n for k, n in sorted(self._comparison.dropped.items())},
+        }
+        values = {**figures, **{name: str(count) for name, count in counts.items()}}
+        status = DiagnosticStatus(
+            level=level,
+            name=f'{self.get_fully_qualified_name()}: depth evaluation',
+            message=text,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _health(self) -> tuple[bytes, str]:
+        now = time.monotonic()
+        for stream, topic in (('depth', 'depth/image'), ('truth', self._truth_topic)):
+            if not self._received[stream]:
+                text = f'nothing has arrived on {self.resolve_topic_name(topic)}'
+                return DiagnosticStatus.WARN, text
+        if self._problem and (now - self._failed < _RECENT or self._failed > self._compared):
+            return DiagnosticStatus.WARN, self._problem
+        if not self._comparison.images:
+            return DiagnosticStatus.WARN, 'no depth image has met its ground truth yet'
+        found = self._comparison.recent()
+        error = found['scale error (published / true - 1)']
+        return DiagnosticStatus.OK, f'AbsRel {found["AbsRel"]:.3f}, scale error {error:+.1%}'

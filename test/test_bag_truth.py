@@ -1,0 +1,291 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""True depth of bags: depth topics, and LiDAR through tf that moves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import (
+    CAMERA,
+    FIRST,
+    STORE,
+    Message,
+    cloud,
+    dgp_bag,
+    info,
+    moved,
+    picture,
+    raw,
+    static_transform,
+    transforms,
+    write_bag,
+)
+from conftest import ROOT
+from scipy.spatial.transform import Rotation
+
+from mono_metric_depth.datasets import DatasetError, open_sequence
+from mono_metric_depth.datasets.bag_sequence import BagSequence
+from mono_metric_depth.datasets.dgp import DgpSequence
+from mono_metric_depth.point_cloud import PointCloudError, points_of_message
+
+STEP = 10**8
+SAMPLE = ROOT.parent / 'shared' / 'data' / 'dgp_sample' / 'scene_dataset_v1.0.json'
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+#: Where the posts stand in the world (m), x ahead.
+POSTS = np.array([[20.0, 0.5, 1.0], [25.0, -2.0, 1.5], [40.0, 3.0, 0.5]])
+SPEED, TURN = 20.0, 0.3
+
+
+def pose(time: float) -> np.ndarray:
+    """base_link in odom: it drives a curve."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler('z', TURN * time).as_matrix()
+    matrix[:3, 3] = SPEED * time, 0.0, 0.0
+    return matrix
+
+
+def mounted(name: str) -> np.ndarray:
+    """A sensor in base_link."""
+    matrix = np.eye(4)
+    if name == 'camera':
+        matrix[:3, :3] = Rotation.from_quat(OPTICAL).as_matrix()
+        matrix[:3, 3] = 1.5, 0.0, 1.4
+    else:
+        matrix[:3, :3] = Rotation.from_euler('z', math.pi / 2).as_matrix()
+        matrix[:3, 3] = 0.5, 0.1, 2.0
+    return matrix
+
+
+def seen_from(sensor: str, time: float) -> np.ndarray:
+    """(n, 3) the posts in a sensor's frame at a time (s)."""
+    world = pose(time) @ mounted(sensor)
+    return (POSTS - world[:3, 3]) @ world[:3, :3]
+
+
+def drive(
+    *, late: float = 0.04, odometry: float = 0.01, static: bool = True, clouds: int = 5
+) -> list[Message]:
+    """Images ten times a second; sweeps that are late by so much (s)."""
+    messages = []
+    if static:
+        quaternion = tuple(Rotation.from_matrix(mounted('lidar')[:3, :3]).as_quat())
+        chain = (
+            static_transform('base_link', 'camera_optical_frame', (1.5, 0.0, 1.4), OPTICAL),
+            static_transform('base_link', 'lidar', (0.5, 0.1, 2.0), quaternion),
+        )
+        messages.append(transforms(*chain))
+    if odometry:
+        for step in range(-10, int(0.6 / odometry)):
+            stamp = FIRST + round(step * odometry * 1e9)
+            messages.append(moved(stamp, 'odom', 'base_link', pose(step * odometry)))
+            # It jumps, as localisation does; nothing may depend on it.
+            jump = np.eye(4)
+            jump[0, 3] = step % 7
+            messages.append(moved(stamp, 'map', 'odom', jump))
+    for index in range(5):
+        time = index * 0.1
+        stamp = FIRST + index * STEP
+        messages += [info(stamp), raw(stamp, picture(index))]
+        if index < clouds:
+            swept = stamp + round(late * 1e9)
+            messages.append(cloud(swept, seen_from('lidar', time + late)))
+    return sorted(messages, key=lambda message: message[2])
+
+
+def opened(tmp_path: Path, messages: list[Message], truth: str = '/lidar/points') -> BagSequence:
+    path = write_bag(tmp_path / 'bag', messages)
+    sequence = open_sequence(f'{path}#/camera/image_raw,{truth}')
+    assert isinstance(sequence, BagSequence)
+    return sequence
+
+
+def refused(tmp_path: Path, messages: list[Message], truth: str = '/lidar/points') -> str:
+    with pytest.raises(DatasetError) as error:
+        opened(tmp_path, messages, truth)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('late', [0.04, -0.045])
+def test_sweeps_are_seen_from_where_the_camera_is_by_then(late: float, tmp_path: Path) -> None:
+    sequence = opened(tmp_path, drive(late=late))
+    for index, frame in enumerate(sequence):
+        assert frame.depth is not None
+        true = seen_from('camera', index * 0.1)
+        pixels = np.rint(CAMERA.project(true)).astype(int)
+        found = frame.depth[pixels[:, 1], pixels[:, 0]]
+        # Not the 0.8 m that the robot drives in between.
+        np.testing.assert_allclose(found, true[:, 2], atol=2e-3)
+        assert np.isfinite(frame.depth).sum() == len(POSTS)
+    assert not sequence.truth.missing
+
+
+def test_the_nearest_point_wins_a_pixel(tmp_path: Path) -> None:
+    messages = drive(late=0.0)
+    behind = seen_from('camera', 0.0) * 2
+    world = mounted('camera')
+    in_lidar = np.linalg.inv(mounted('lidar')) @ world @ np.c_[behind, np.ones(3)].T
+    messages = [
+        m
+        if m[0] != '/lidar/points' or m[2] != FIRST
+        else cloud(FIRST, np.r_[in_lidar[:3].T, seen_from('lidar', 0.0)])
+        for m in messages
+    ]
+    depth = opened(tmp_path, messages)[0].depth
+    assert depth is not None
+    np.testing.assert_allclose(
+        np.sort(depth[np.isfinite(depth)]), np.sort(seen_from('camera', 0.0)[:, 2]), atol=1e-3
+    )
+
+
+def test_without_odometry_only_sweeps_of_the_same_moment_count(tmp_path: Path) -> None:
+    depth = opened(tmp_path, drive(late=0.0, odometry=0))[2].depth
+    assert depth is not None
+    message = refused(tmp_path / 'late', drive(late=0.04, odometry=0))
+    assert 'taken 0.040 s from the image, and /tf does not tell how the robot moved' in message
+
+
+def test_an_image_in_a_gap_of_tf_has_no_truth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = [
+        m for m in drive() if m[0] != '/tf' or not FIRST + 1.5 * STEP < m[2] < FIRST + 8 * STEP
+    ]
+    sequence = opened(tmp_path, messages)
+    assert [frame.depth is None for frame in sequence] == [False, False, True, True, True]
+    assert sequence.truth.missing == {'TransformError': 3}
+    assert '/tf does not tell base_link in odom at 1700000000.' in caplog.text
+
+
+def test_a_lost_sweep_costs_its_image(tmp_path: Path) -> None:
+    sequence = opened(tmp_path, drive(clouds=3))
+    assert [frame.depth is None for frame in sequence] == [False] * 3 + [True] * 2
+
+
+def elsewhere() -> list[Message]:
+    """Sweeps that see nothing of what the camera sees."""
+    behind = np.array([[-20.0, 0, 0], [-30, 1, 0]])
+    return [cloud(m[2], behind @ Rotation.from_euler('z', -90, True).as_matrix().T)
+            if m[0] == '/lidar/points' else m for m in drive()]  # fmt: skip
+
+
+def shifted() -> list[Message]:
+    """The LiDAR's clock is an hour ahead."""
+    hour = 3600 * 10**9
+    points = seen_from('lidar', 0.0)
+    return [cloud(m[2] + hour, points) if m[0] == '/lidar/points' else m for m in drive()]
+
+
+def without_points() -> list[Message]:
+    messages = drive()
+    for message in messages:
+        if message[0] == '/lidar/points':
+            message[3].fields = message[3].fields[:2]
+    return messages
+
+
+@pytest.mark.parametrize(
+    ('messages', 'truth', 'message'),
+    [
+        (drive(), '/lidar', '/lidar is not there; true depth is a depth image'),
+        (drive(), '/camera/camera_info', 'is sensor_msgs/msg/CameraInfo; true depth is a depth'),
+        (drive(static=False), '/lidar/points', 'no transform leads from lidar to camera_optical'),
+        (shifted(), '/lidar/points', r'3600.040 s off); do both clocks agree?'),
+        (elsewhere(), '/lidar/points', 'none of 2 points of /lidar/points falls into the image'),
+        (without_points(), '/lidar/points', 'a cloud without z as FLOAT32 or FLOAT64; its fields'),
+        (
+            [*drive(), raw(FIRST, picture(0), '/rear/image')],
+            '/rear/image',
+            "its encoding is 'rgb8', depth images are 32FC1 or 16UC1",
+        ),
+        (drive(), '/camera/image_raw', '/camera/image_raw holds the images, not their true depth'),
+    ],
+)
+def test_truth_that_is_of_no_use_is_refused(
+    messages: list[Message], truth: str, message: str, tmp_path: Path
+) -> None:
+    assert message in refused(tmp_path, messages, truth)
+
+
+def test_a_depth_topic_is_read_in_metres(tmp_path: Path) -> None:
+    millimetres = np.full((24, 40), 2500, np.uint16)
+    millimetres[3, 4] = 0
+    messages = drive(clouds=0)
+    for index in range(5):
+        stamp = FIRST + index * STEP + 2_000_000
+        messages.append(raw(stamp, millimetres, '/camera/depth/image_rect', '16UC1'))
+    sequence = opened(tmp_path, messages, '/camera/depth/image_rect')
+    depth = sequence[3].depth
+    assert depth is not None
+    assert np.isnan(depth[3, 4])
+    assert depth[0, 0] == pytest.approx(2.5)
+    assert np.isfinite(depth).sum() == 24 * 40 - 1
+
+
+def test_a_depth_topic_of_another_camera_is_refused(tmp_path: Path) -> None:
+    small = np.ones((12, 20), np.float32)
+    messages = drive(clouds=0)
+    messages += [raw(FIRST + i * STEP, small, '/depth/image', '32FC1') for i in range(5)]
+    message = refused(tmp_path, messages, '/depth/image')
+    assert 'is 20x12 in camera_optical_frame, the images are 40x24' in message
+    assert 'register it to the camera' in message
+
+
+def test_a_real_drive_has_the_truth_of_its_data_set(tmp_path: Path) -> None:
+    if not SAMPLE.is_file():
+        pytest.skip('the real sample is not here')
+    bag = dgp_bag(tmp_path / 'bag', SAMPLE, ('CAMERA_01', 'CAMERA_05'))
+    sequence = open_sequence(f'{bag}#/camera_01/image_raw/compressed,/lidar/points')
+    for found, true in zip(sequence, DgpSequence(SAMPLE), strict=True):
+        assert found.depth is not None
+        assert true.depth is not None
+        same = np.isclose(found.depth, true.depth, rtol=1e-4, equal_nan=True)
+        # A point at the border of two pixels may fall into the other one.
+        assert same.mean() > 0.9999
+        assert np.isfinite(true.depth).sum() > 1000
+
+
+# Clouds.
+
+
+def test_points_are_read_by_their_fields() -> None:
+    kind, field = 'sensor_msgs/msg/PointCloud2', STORE.types['sensor_msgs/msg/PointField']
+    dtype = np.dtype(
+        {
+            'names': ['ring', 'z', 'x', 'y'],
+            'formats': ['>u2', '>f8', '>f4', '>f8'],
+            'offsets': [0, 4, 12, 20],
+            'itemsize': 40,
+        }
+    )
+    points = np.zeros((2, 3), dtype)
+    points['x'], points['y'], points['z'] = np.arange(6).reshape(2, 3), 7.0, -1.0
+    points['y'][1, 2] = np.nan
+    rows = np.zeros((2, 3 * 40 + 8), np.uint8)
+    rows[:, : 3 * 40] = points.view(np.uint8).reshape(2, -1)
+    values: list[Any] = [
+        None,
+        2,
+        3,
+        [field('x', 12, 7, 1), field('y', 20, 8, 1), field('z', 4, 8, 1)],
+        True,
+        40,
+        rows.shape[1],
+        rows.ravel(),
+        False,
+    ]
+    message = STORE.types[kind](*values)
+    found = points_of_message(message)
+    np.testing.assert_array_equal(found, [[x, 7, -1] for x in range(5)])
+    message.data = message.data[:-40]
+    with pytest.raises(PointCloudError, match=r'3x2 points of 40 bytes needs \d+ bytes'):
+        points_of_message(message)
+    message.row_step, message.height = 0, 2**31 - 1
+    with pytest.raises(PointCloudError, match='needs'):
+        points_of_message(message)
+    message.width = 0
+    assert points_of_message(message).shape == (0, 3)
