@@ -25,6 +25,8 @@ DEV = [
     'hypothesis',
     'import-linter',
     'mypy',
+    # Chromium, in which reports are looked at.
+    'PySide6-WebEngine>=6.12; platform_machine == "x86_64"',
     'pytest',
     'ruff',
     'scipy',

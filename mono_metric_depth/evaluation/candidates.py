@@ -25,8 +25,8 @@ from mono_metric_depth.scale import GlobalScale
 #: What the control is called.
 CONTROL = 'control'
 #: It is made of so many drives, and of so many frames of each.
-_DRIVES = 12
-_FRAMES = 5
+_DRIVES = 6
+_FRAMES = 6
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,8 @@ class ImageErrors:
     def at_scale(self, scale: float, stored: float, protocol: Protocol) -> DepthMetrics:
         """Errors with another scalar.
 
-        Exact where the sample holds all pixels. Else the errors with the stored scalar, which are
-        exact, and the difference that the sample shows.
+        Exact where the sample holds all pixels. Else the errors with the nearest scale for which
+        they are exact, and the difference that the sample shows.
 
         Args:
             scale: The scalar.
@@ -112,9 +112,15 @@ class ImageErrors:
         sampled = depth_metrics(protocol.clamped(predicted * scale), true)
         if self.seen <= SAMPLE:
             return sampled
-        before = depth_metrics(protocol.clamped(predicted * stored), true)
-        moved = np.array(astuple(self.transferred)) + astuple(sampled) - np.array(astuple(before))
-        return DepthMetrics(*map(float, np.maximum(moved, 0.0)))
+        exact = {
+            stored: self.transferred,
+            1.0: self.unscaled,
+            self.scale_by_medians: self.oracle_image,
+        }
+        nearest = min(exact, key=lambda known: abs(np.log(known / scale)))
+        before = depth_metrics(protocol.clamped(predicted * nearest), true)
+        found = np.array(astuple(exact[nearest])) + astuple(sampled) - np.array(astuple(before))
+        return DepthMetrics(*map(float, np.maximum(found, 0.0)))
 
 
 class NoOverlapError(ValueError):

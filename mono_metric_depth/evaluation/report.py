@@ -100,7 +100,7 @@ def _headline(results: Results) -> str:
     ]
     if results.control is not None:
         control = results.control.summary.scalings['transferred']['abs_rel']
-        tiles.append(('AbsRel of no network at all', f'{control.value:.3f}', _range(control)))
+        tiles.append(('AbsRel without a network', f'{control.value:.3f}', _range(control)))
     cells = '\n'.join(
         f'<div class="tile"><span>{name}</span><strong>{value}</strong><small>{interval}</small>'
         '</div>'
@@ -157,7 +157,7 @@ def _scalings(results: Results) -> str:
             f'<tr><th scope="row">{_METRICS[m]}</th>'
             + ''.join(
                 f'<td>{summary.scalings[s][m].value:.3f}'
-                + (f'<small>{_range(summary.scalings[s][m])}</small>' if s != 'unscaled' else '')
+                + f'<small>{_narrow_range(summary.scalings[s][m])}</small>'
                 + '</td>'
                 for s in SCALINGS
             )
@@ -166,7 +166,7 @@ def _scalings(results: Results) -> str:
         )
         tables.append(
             f'<h3>{escape(result.candidate.name)}</h3>'
-            f'<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
+            f'<table class="scalings"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
             f'<p>Scale: stored {summary.stored_scale:.4g}, oracle '
             f'{with_interval(summary.oracle_scale, ".4g")}; between images it spreads by '
             f'{summary.spread:.1%}. The network saw {summary.coverage:.1%} of the true pixels.</p>'
@@ -251,10 +251,12 @@ def _over_time(model: ModelResult, marked: Sequence[tuple[int, str]]) -> str:
     name = model.candidate.name
     return _plot(
         plots.embedded(plots.timeline(model, marked)),
-        f'AbsRel of every frame, {name}; W worst, B best of the frames below',
+        f'AbsRel of every image, {name}; W worst, B best of the frames below',
+        narrow=plots.embedded(plots.timeline(model, marked, plots.NARROW)),
     ) + _plot(
         plots.embedded(plots.scale_over_time(model)),
         f'The scale that each image would have wanted, relative to the stored one, {name}',
+        narrow=plots.embedded(plots.scale_over_time(model, plots.NARROW)),
     )
 
 
@@ -268,7 +270,7 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
         f'<span class="bar" style="background:{errors}"></span> '
         f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above: predicted '
-        'points in the colours of the image, true ones in black, metres.</p>'
+        'points in blue, true ones in black, metres.</p>'
     )
     blocks = []
     for frame in shown:
@@ -281,7 +283,7 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         )
         blocks.append(
             f'<div class="frame"><h3>{frame.label}: AbsRel {each.transferred.abs_rel:.3f}, '
-            f'{each.oracle_image.abs_rel:.3f} by its own truth</h3>'
+            f'{each.oracle_image.abs_rel:.3f} if scaled by its own truth</h3>'
             f'<p class="notes">{escape(what)}</p><div class="pictures">{pictures}</div></div>'
         )
     return legend + '\n'.join(blocks)
@@ -312,15 +314,29 @@ def _data(results: Results, command: str) -> str:
     )
 
 
-def _plot(uri: str, caption: str) -> str:
+def _plot(uri: str, caption: str, narrow: str = '') -> str:
+    """A plot; on a phone the narrow one, if there is one."""
     text = escape(caption)
-    return f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    source = f'<source media="(max-width: 30rem)" srcset="{narrow}">' if narrow else ''
+    kind = ' class="wide"' if narrow else ''
+    return (
+        f'<figure{kind}><picture>{source}<img src="{uri}" alt="{text}"></picture>'
+        f'<figcaption>{text}</figcaption></figure>'
+    )
 
 
 def _range(interval: Interval, form: str = '.3f') -> str:
     if not math.isfinite(interval.low):
         return ''
     return f'{interval.low:{form}} to {interval.high:{form}}'
+
+
+def _narrow_range(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return ''
+    return '&ndash;'.join(
+        f'{value:.3f}' if value < 10 else f'{value:.1f}' for value in (interval.low, interval.high)
+    )
 
 
 def _number(interval: Interval) -> str:
@@ -347,6 +363,8 @@ h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
 .mind { background: #fff6e0; border-left: 4px solid #d1751f; padding: .6rem .6rem .6rem 1.8rem; }
 .notes { color: #555; font-size: .88rem; }
 figure { margin: .5rem 0; }
+figure { max-width: 34rem; }
+figure.wide { max-width: none; }
 figure img { display: block; width: 100%; height: auto; }
 figcaption { color: #555; font-size: .85rem; }
 .pair { display: grid; gap: 1rem; align-items: start;
@@ -358,9 +376,12 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem;
 th, td { padding: .25rem .35rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
 th:first-child { text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
-td small { display: block; color: #666; font-size: .75rem; }
+td small { display: block; color: #666; font-size: .75rem; white-space: nowrap; }
+tbody th { white-space: nowrap; }
+.drives tbody th { white-space: normal; font-weight: 400; }
 .regions { max-width: 30rem; table-layout: fixed; }
 .regions td { text-align: center; border: 1px solid #fff; }
+.regions td small { color: #333; }
 caption { text-align: left; color: #555; font-size: .85rem; }
 pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-wrap; }
 .bar { display: inline-block; width: 6rem; height: .8rem; vertical-align: middle; }
@@ -368,7 +389,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   #28bceb, #4669e0, #30123b); }
 @media (max-width: 30rem) {
   body { padding: .7rem; } table { font-size: .78rem; } th, td { padding: .2rem .15rem; }
-  td small { font-size: .62rem; }
+  td small { font-size: .66rem; } .scalings td:not(:nth-child(2)) small { display: none; }
 }
 @media print {
   body { max-width: none; font-size: 10pt; }

@@ -34,6 +34,7 @@ ERROR_COLOURS = ((48, 54, 200), (235, 235, 235), (200, 120, 30))
 _WIDTH = 480
 _HIGHEST = 2.5
 _AHEAD = 60.0
+_ASIDE = 22.0
 _APART = 10
 _SHOWN = 3
 
@@ -58,15 +59,15 @@ class ShownFrame:
 def chosen_frames(errors: Sequence[ImageErrors]) -> list[tuple[int, str]]:
     """The worst and the best frames by AbsRel, not all of one moment: number and label."""
     order = list(np.argsort([-each.transferred.abs_rel for each in errors], kind='stable'))
-    most = min(_SHOWN, -(-len(order) // 2))
-    worst = _apart(order, errors, most)
-    best = _apart([i for i in reversed(order) if i not in worst], errors, min(most, _SHOWN))
+    half = -(-len(order) // 2)
+    worst = _apart(order[:half], errors)
+    best = _apart(order[half:][::-1], errors)
     return [(i, f'W{n}') for n, i in enumerate(worst, 1)] + [
         (i, f'B{n}') for n, i in enumerate(best, 1)
     ]
 
 
-def _apart(order: Sequence[int], errors: Sequence[ImageErrors], count: int) -> list[int]:
+def _apart(order: Sequence[int], errors: Sequence[ImageErrors]) -> list[int]:
     """The first of an order that are not neighbours; neighbours where there are no others."""
     chosen: list[int] = []
     for distance in (_APART, 1):
@@ -76,7 +77,7 @@ def _apart(order: Sequence[int], errors: Sequence[ImageErrors], count: int) -> l
                 and abs(errors[other].index - errors[number].index) < distance
                 for other in chosen
             )
-            if not near and len(chosen) < count:
+            if not near and len(chosen) < _SHOWN:
                 chosen.append(number)
     return chosen
 
@@ -154,17 +155,16 @@ def error_colours(error: NDArray[np.float64]) -> Bgr:
 
 
 def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
-    """Predicted points in the image's colours, true ones in black; x against z (m)."""
-    figure = Figure(figsize=(3.4, 3.4), layout='constrained')
+    """Predicted points in blue over true ones in black; x against z (m)."""
+    figure = Figure(figsize=(3.0, 3.6), layout='constrained')
     axes = figure.subplots()
-    points, pixels = _points(estimate.depth('network'), estimate.camera('network'))
-    colour = estimate.colour('network')[..., ::-1][pixels] / 255.0
-    axes.scatter(points[:, 0], points[:, 2], c=colour, s=2, linewidths=0)
+    points = _points(estimate.depth('network'), estimate.camera('network'))
     if frame.depth is not None:
-        true, _ = _points(frame.depth, frame.camera)
-        step = max(1, len(true) // 6000)
-        axes.scatter(true[::step, 0], true[::step, 2], c='black', s=0.5, linewidths=0, alpha=0.6)
-    axes.set_xlim(-_AHEAD / 2, _AHEAD / 2)
+        true = _points(frame.depth, frame.camera)
+        true = true[:: max(1, len(true) // 8000)]
+        axes.scatter(true[:, 0], true[:, 2], c='black', s=1, linewidths=0)
+    axes.scatter(points[:, 0], points[:, 2], c='#1b6ca8', s=1.6, linewidths=0, alpha=0.6)
+    axes.set_xlim(-_ASIDE, _ASIDE)
     axes.set_ylim(0, _AHEAD)
     axes.set_aspect('equal')
     axes.set_facecolor('0.95')
@@ -176,15 +176,12 @@ def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
     return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _points(
-    depth: NDArray[np.float32], camera: Camera
-) -> tuple[NDArray[np.float64], tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """(n, 3) points (m) in the optical frame that lie ahead and below the trees; their pixels."""
+def _points(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
+    """(n, 3) points (m) in the optical frame that lie ahead and below the trees."""
     rows, columns = np.nonzero(np.isfinite(depth) & (depth < _AHEAD))
     points = camera.rays(np.stack([columns, rows], axis=-1)) * depth[rows, columns, None]
     with np.errstate(invalid='ignore'):
-        low = points[:, 1] > -_HIGHEST
-    return points[low], (rows[low], columns[low])
+        return points[points[:, 1] > -_HIGHEST]
 
 
 def _small(pixels: Bgr) -> Bgr:

@@ -20,8 +20,9 @@ from mono_metric_depth.evaluation.results import ModelResult, Results
 from mono_metric_depth.evaluation.summary import SCALINGS
 from mono_metric_depth.evaluation.tables import SCALING_TITLES
 
-_SIZE = (4.6, 3.4)
-_WIDE = (9.6, 3.0)
+#: Sizes of a plot (inches): on a phone, and over the whole width of a page.
+NARROW = (4.6, 3.4)
+WIDE = (9.6, 3.0)
 _BINS = 80
 _COLOURS = ('#1b6ca8', '#d1751f', '#2c8a4b', '#8a4bb0', '#a33b3b', '#6b6b2a')
 _CONTROL = '0.6'
@@ -37,7 +38,7 @@ def embedded(figure: Figure) -> str:
 
 def scatter(model: ModelResult) -> Figure:
     """Predicted against true depth, as a histogram, with the line of perfect depth."""
-    figure, axes = _panel(_SIZE)
+    figure, axes = _panel(NARROW)
     predicted, true = (np.concatenate(side) for side in zip(*_samples(model), strict=True))
     furthest = float(np.quantile(true, 0.995))
     image = axes.hist2d(
@@ -76,7 +77,7 @@ def by_distance(results: Results, value: str) -> Figure:
         results: The evaluation.
         value: ``abs_rel`` or ``ratio``.
     """
-    figure, axes = _panel(_SIZE)
+    figure, axes = _panel(NARROW)
     edges = [*(low for low, _ in results.protocol.bands), results.protocol.maximum]
     for result, colour, label in _all(results):
         shown = [
@@ -108,14 +109,17 @@ def by_distance(results: Results, value: str) -> Figure:
     return figure
 
 
-def timeline(model: ModelResult, marked: Sequence[tuple[int, str]]) -> Figure:
+def timeline(
+    model: ModelResult, marked: Sequence[tuple[int, str]], size: tuple[float, float] = WIDE
+) -> Figure:
     """AbsRel of every frame, the shown ones marked.
 
     Args:
         model: The model.
         marked: Number of an image among the model's, and its label.
+        size: Of the figure (inches).
     """
-    figure, axes = _panel(_WIDE)
+    figure, axes = _panel(size)
     number = np.arange(1, len(model.errors) + 1)
     transferred = np.array([each.transferred.abs_rel for each in model.errors])
     scaled = np.array([each.oracle_image.abs_rel for each in model.errors])
@@ -138,17 +142,22 @@ def timeline(model: ModelResult, marked: Sequence[tuple[int, str]]) -> Figure:
     for start in _starts(model.errors)[1:]:
         axes.axvline(start + 0.5, color='0.85', linewidth=0.8, zorder=0)
     axes.set_xlim(0.5, len(number) + 0.5)
-    axes.set_ylim(0, 1.15 * float(max(transferred.max(), scaled.max())))
+    axes.set_ylim(0, 1.3 * float(max(transferred.max(), scaled.max())))
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    axes.set_xlabel('frame (grey lines: next drive)')
+    axes.set_xlabel('image (grey lines: next drive)')
     axes.set_ylabel('AbsRel')
     axes.legend(fontsize=8, ncols=2, loc='upper left')
     return figure
 
 
-def scale_over_time(model: ModelResult) -> Figure:
-    """The scale that each image would have wanted, over the time of its drive."""
-    figure, axes = _panel(_WIDE)
+def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Figure:
+    """The scale that each image would have wanted, over the time of its drive.
+
+    Args:
+        model: The model.
+        size: Of the figure (inches).
+    """
+    figure, axes = _panel(size)
     starts = [*_starts(model.errors), len(model.errors)]
     many = len(starts) > 7
     for number, (first, last) in enumerate(zip(starts, starts[1:], strict=False)):
@@ -177,7 +186,7 @@ def scale_over_time(model: ModelResult) -> Figure:
 def scalings(results: Results) -> Figure:
     """AbsRel of every model by scaling, with intervals."""
     everything = _all(results)
-    figure, axes = _panel((_SIZE[0], 0.9 + 0.9 * len(everything)))
+    figure, axes = _panel((NARROW[0], 1.0 + 0.6 * len(everything)))
     for row, (result, colour, _) in enumerate(everything):
         for place, scaling in enumerate(SCALINGS):
             found = result.summary.scalings[scaling]['abs_rel']

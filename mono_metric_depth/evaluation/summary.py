@@ -28,8 +28,9 @@ METRICS = tuple(field.name for field in fields(DepthMetrics))
 
 #: Enough drives to draw whole drives from.
 _DRIVES = 8
-#: Else each drive is cut into so many blocks of neighbouring frames.
+#: Else each drive is cut into so many blocks of neighbouring frames, none of them shorter.
 _BLOCKS = 10
+_SHORTEST = 4
 _ROUNDS = 2000
 _CONFIDENCE = 0.95
 
@@ -174,18 +175,17 @@ def independent_units(errors: Sequence[ImageErrors]) -> Units:
     if len(names) >= _DRIVES:
         return Units(drive, f'{len(names)} drives')
     labels = np.empty(len(errors), np.int64)
-    count, longest = 0, 1
+    count, longest = 0, 0
     for number in range(len(names)):
         frames = np.nonzero(drive == number)[0]
-        size = -(-len(frames) // _BLOCKS)
+        size = max(-(-len(frames) // _BLOCKS), _SHORTEST)
         longest = max(longest, size)
         labels[frames] = count + np.arange(len(frames)) // size
         count = int(labels[frames[-1]]) + 1
-    block = 'single images' if longest == 1 else f'blocks of up to {longest} neighbouring frames'
+    blocks = f'{count} block{"s" * (count > 1)} of up to {longest} neighbouring images'
     drives = 'one drive' if len(names) == 1 else f'{len(names)} drives'
     return Units(
-        labels,
-        f'{count} {block} of {drives}: how much other drives would differ is not in them',
+        labels, f'{blocks} of {drives}: how much other drives would differ is not in them'
     )
 
 
