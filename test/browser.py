@@ -14,7 +14,9 @@ from pathlib import Path
 
 os.environ['QT_QPA_PLATFORM'] = 'offscreen'
 os.environ['QTWEBENGINE_DISABLE_SANDBOX'] = '1'
-os.environ['QTWEBENGINE_CHROMIUM_FLAGS'] = '--disable-gpu --blink-settings=forceDarkModeEnabled=false'
+os.environ['QTWEBENGINE_CHROMIUM_FLAGS'] = (
+    '--disable-gpu --blink-settings=forceDarkModeEnabled=false'
+)
 
 from PySide6.QtCore import QTimer, QUrl
 from PySide6.QtWebEngineCore import QWebEnginePage, qWebEngineChromiumVersion

@@ -166,7 +166,8 @@ def _scalings(results: Results) -> str:
         )
         tables.append(
             f'<h3>{escape(result.candidate.name)}</h3>'
-            f'<table class="scalings"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
+            f'<table class="scalings"><thead><tr><td></td>{head}</tr></thead>'
+            f'<tbody>{rows}</tbody></table>'
             f'<p>Scale: stored {summary.stored_scale:.4g}, oracle '
             f'{with_interval(summary.oracle_scale, ".4g")}; between images it spreads by '
             f'{summary.spread:.1%}. The network saw {summary.coverage:.1%} of the true pixels.</p>'

@@ -273,7 +273,9 @@ def compare(
     pairs = [(a.transferred, b.transferred) for a, b in zip(errors, others, strict=True)]
     difference = units.interval(np.array([a.abs_rel - b.abs_rel for a, b in pairs]))
     delta1 = units.interval(np.array([a.delta1 - b.delta1 for a, b in pairs]))
-    if difference.high < 0:
+    if not np.isfinite(difference.low):
+        verdict = f'too few images to tell {name} from {reference}'
+    elif difference.high < 0:
         verdict = f'{name} is better than {reference}'
     elif difference.low > 0:
         verdict = f'{name} is worse than {reference}'
