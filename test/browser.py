@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ['QT_QPA_PLATFORM'] = 'offscreen'
 os.environ['QTWEBENGINE_DISABLE_SANDBOX'] = '1'
@@ -19,13 +20,15 @@ os.environ['QTWEBENGINE_CHROMIUM_FLAGS'] = (
 )
 
 from PySide6.QtCore import QTimer, QUrl
+from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWebEngineCore import QWebEnginePage, qWebEngineChromiumVersion
 from PySide6.QtWebEngineWidgets import QWebEngineView
 from PySide6.QtWidgets import QApplication
 
-_PATIENCE = 60_000
-_PAINTED = 400
-_TALLEST = 15_000
+_HEIGHT = 900
+#: Milliseconds.
+_PATIENCE, _PAUSE = 100_000, 60
+_TRIES = 80
 
 #: What is cut off: an element whose text is wider than it, or sticks out of the page.
 _LOOK = """
@@ -54,6 +57,11 @@ _LOOK = """
 """
 
 
+def blank(shot: QImage) -> bool:
+    colours = {shot.pixel(x, y) for x in range(0, shot.width(), 7) for y in range(0, _HEIGHT, 9)}
+    return len(colours) < 4
+
+
 class _Page(QWebEnginePage):
     def __init__(self, parent: object) -> None:
         super().__init__(parent)
@@ -67,24 +75,54 @@ def main(path: Path, width: int, screenshot: Path) -> None:
     application = QApplication([])
     view = QWebEngineView()
     page = _Page(view)
+    found: dict[str, Any] = {}
     view.setPage(page)
-    view.resize(width, 900)
+    view.resize(width, _HEIGHT)
     view.show()
 
+    shots: list[tuple[int, QImage]] = []
+    tries = 0
+
     def look() -> None:
-        page.runJavaScript(_LOOK, grow)
+        page.runJavaScript(_LOOK, begin)
 
-    def grow(found: str) -> None:
-        view.resize(width, min(json.loads(found)['height'] + 1, _TALLEST))
-        QTimer.singleShot(_PAINTED, lambda: page.runJavaScript(_LOOK, finish))
+    def begin(text: str) -> None:
+        found.update(json.loads(text))
+        scroll()
 
-    def finish(found: str) -> None:
-        view.grab().save(str(screenshot))
+    def scroll() -> None:
+        nonlocal tries
+        top = len(shots) * _HEIGHT
+        if top >= found['height']:
+            finish()
+            return
+        tries = 0
+        page.runJavaScript(f'window.scrollTo(0, {top}); window.scrollY', painted)
+
+    def painted(top: float) -> None:
+        """Wait until the screen shows something, and something new."""
+        nonlocal tries
+        shot = view.grab().toImage()
+        tries += 1
+        new = not shots or shot != shots[-1][1]
+        if tries < _TRIES and (tries < 3 or not new or blank(shot)):
+            QTimer.singleShot(_PAUSE, lambda: painted(top))
+            return
+        shots.append((round(top), shot))
+        scroll()
+
+    def finish() -> None:
+        whole = QImage(width, found['height'], QImage.Format.Format_RGB32)
+        painter = QPainter(whole)
+        for top, shot in shots:
+            painter.drawImage(0, top, shot)
+        painter.end()
+        whole.save(str(screenshot))
         chromium = qWebEngineChromiumVersion()
-        print(json.dumps({**json.loads(found), 'console': page.console, 'chromium': chromium}))
+        print(json.dumps({**found, 'console': page.console, 'chromium': chromium}))
         application.quit()
 
-    page.loadFinished.connect(lambda done: QTimer.singleShot(_PAINTED, look))
+    page.loadFinished.connect(lambda done: QTimer.singleShot(_PAUSE, look))
     QTimer.singleShot(_PATIENCE, application.quit)
     page.load(QUrl.fromLocalFile(str(path.resolve())))
     application.exec()
