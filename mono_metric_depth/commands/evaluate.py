@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.estimator import EstimatorError
 from mono_metric_depth.evaluation.candidates import (
     Candidate,
     control_candidate,
@@ -131,8 +133,8 @@ def _control(model: Candidate, drives: list[str] | None) -> Candidate | None:
         print(f'{model.name} names no source: no control without a network; give --control')
         return None
     try:
-        return control_candidate(model, named)
-    except DatasetError as err:
+        return control_candidate(model, named, partial(tqdm, desc='control', unit='drive'))
+    except (DatasetError, EstimatorError) as err:
         if drives is not None:
             raise
         print(f'no control without a network, give --control: {err}')

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,13 +107,18 @@ def model_candidates(paths: Sequence[Path]) -> list[Candidate]:
     return found
 
 
-def control_candidate(model: Candidate, specifications: Sequence[str]) -> Candidate:
+def control_candidate(
+    model: Candidate,
+    specifications: Sequence[str],
+    progress: Callable[[list[str]], Iterable[str]] = iter,
+) -> Candidate:
     """The control without a network: the median true depth of other drives at each pixel.
 
     Args:
         model: Whose canonical camera and range it has.
         specifications: Drives with ground truth that are not evaluated, such as the model's
             source.
+        progress: Wraps the names of the drives that are read, to show how far it is.
 
     Returns:
         The control.
@@ -127,7 +132,7 @@ def control_candidate(model: Candidate, specifications: Sequence[str]) -> Candid
     engine: Engine = _ConstantEngine(np.ones((canonical.height, canonical.width), np.float32))
     estimator = DepthEstimator(engine, model.card)
     depths = []
-    for name in chosen:
+    for name in progress(chosen):
         sequence = open_sequence(name)
         attitude = mean_mount(sequence.mounts)
         for index in np.unique(np.linspace(0, len(sequence) - 1, _FRAMES).astype(int)):

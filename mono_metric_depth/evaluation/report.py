@@ -378,7 +378,7 @@ th, td { padding: .25rem .35rem; text-align: right; border-bottom: 1px solid #e4
 th:first-child { text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 td small { display: block; color: #666; font-size: .75rem; white-space: nowrap; }
-tbody th { white-space: nowrap; }
+tbody th, td { white-space: nowrap; }
 .drives tbody th { white-space: normal; font-weight: 400; }
 .regions { max-width: 30rem; table-layout: fixed; }
 .regions td { text-align: center; border: 1px solid #fff; }

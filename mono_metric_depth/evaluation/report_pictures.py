@@ -37,6 +37,8 @@ _AHEAD = 60.0
 _ASIDE = 22.0
 _APART = 10
 _SHOWN = 3
+#: Ground truth of more than this share of the pixels is shown as an image, else as points.
+_DENSE = 0.3
 
 Bgr = NDArray[np.uint8]
 
@@ -132,17 +134,22 @@ def _error_picture(
     picture = cv2.cvtColor((grey * 0.45).astype(np.uint8), cv2.COLOR_GRAY2BGR)
     if true is None:
         return np.asarray(picture, np.uint8)
-    rows, columns = np.nonzero(protocol.counted(true) & ~np.isnan(predicted))
+    counted = protocol.counted(true) & ~np.isnan(predicted)
+    height, width = picture.shape[:2]
+    if np.isfinite(true).mean() > _DENSE:
+        # Nearest pixels, so that the shown image may be larger or smaller than the truth.
+        row = (np.arange(height) * true.shape[0] // height)[:, None]
+        column = np.arange(width) * true.shape[1] // width
+        predicted, true, counted = (array[row, column] for array in (predicted, true, counted))
+    rows, columns = np.nonzero(counted)
     p = protocol.clamped(predicted[rows, columns].astype(np.float64))
     colours = error_colours(p / true[rows, columns] - 1)
-    height, width = picture.shape[:2]
-    row, column = rows * height // true.shape[0], columns * width // true.shape[1]
+    y, x = rows * height // true.shape[0], columns * width // true.shape[1]
     # Single LiDAR points would hardly show.
-    reach = 1 if len(rows) < 0.3 * true.size else 0
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            y, x = (row + dy).clip(0, height - 1), (column + dx).clip(0, width - 1)
-            picture[y, x] = colours
+    reach = range(1) if true.shape == (height, width) else range(-1, 2)
+    for dy in reach:
+        for dx in reach:
+            picture[(y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)] = colours
     return np.asarray(picture, np.uint8)
 
 

@@ -186,7 +186,7 @@ def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Fig
 def scalings(results: Results) -> Figure:
     """AbsRel of every model by scaling, with intervals."""
     everything = _all(results)
-    figure, axes = _panel((NARROW[0], 1.0 + 0.6 * len(everything)))
+    figure, axes = _panel((NARROW[0], 1.4 + 0.6 * len(everything)))
     for row, (result, colour, _) in enumerate(everything):
         for place, scaling in enumerate(SCALINGS):
             found = result.summary.scalings[scaling]['abs_rel']
@@ -203,7 +203,7 @@ def scalings(results: Results) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel('AbsRel')
-    axes.legend(fontsize=7, loc='best')
+    figure.legend(fontsize=8, loc='outside upper center', ncols=2)
     return figure
 
 
