@@ -300,12 +300,13 @@ def test_bad_input_is_one_clear_line(
     write_sequence(unlabelled, [Frame(i, image, TINY_CAMERA) for i in range(40)])
     line = fails(capsys, model, '--data', unlabelled, *out)
     assert 'none of the first 24 frames has ground truth' in line
-    centimetres = drive(tmp_path / 'small', [0.01] * 30)
+    centimetres = drive(tmp_path / 'small', [0.01] * 60)
     line = fails(capsys, model, '--data', good, centimetres, *out)
     assert 'median true depth' in line
     assert 'What was finished is kept' in line
     key = errors_key(_hash(model), PROTOCOLS['all_pixels'])
-    assert len(read_errors(tmp_path / 'out' / 'errors', key)) >= 2
+    # Found early, and what was finished by then is there.
+    assert 2 < len(read_errors(tmp_path / 'out' / 'errors', key)) < 30
 
 
 def test_drives_without_ground_truth_beside_others_are_named(

@@ -111,6 +111,12 @@ def test_empty_images_are_refused_by_name(change: Any, reason: str) -> None:
     assert caught.value.reason == reason
 
 
+def test_an_edge_belongs_to_the_band_beyond_it() -> None:
+    true = np.array([[5, 10, 20, 40, 80]], np.float32)
+    found = image_errors(true, true, 1.0, PROTOCOLS['all_pixels'])
+    assert [part.pixels for part in found['bands']] == [0, 1, 1, 1, 2]
+
+
 def whole(seed: int, drive: str = 'drive', index: int = 0, **size: Any) -> ImageErrors:
     predicted, true = images(seed, **size)
     found = image_errors(predicted, true, 2.0, PROTOCOLS['all_pixels'])
