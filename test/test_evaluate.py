@@ -25,6 +25,7 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation import evaluator
 from mono_metric_depth.evaluation.error_file import errors_key, read_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.frame import Frame
@@ -192,36 +193,82 @@ def test_any_number_of_processes_and_shards_gives_the_same(
     assert len(images(tmp_path / 'one')) == 19
 
 
-def test_a_killed_run_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
-    # Frames large enough that the run is not over before it can be killed.
+@pytest.fixture(scope='module')
+def slow_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames large enough that a run is not over before it can be stopped."""
     camera = Camera(1242, 375, 1164.0, 1164.0, 620.5, 180.0)
     depth = np.broadcast_to(np.linspace(60, 5, 375, dtype=np.float32)[:, None], (375, 1242))
     image = np.full((375, 1242, 3), 90, np.uint8)
-    write_sequence(tmp_path / 'drive', [Frame(i, image, camera, depth) for i in range(32)])
-    command = [sys.executable, '-m', 'mono_metric_depth.commands.evaluate', str(model)]
-    command += ['--data', str(tmp_path / 'drive'), '--output', str(tmp_path / 'out')]
-    command += ['--control', '--processes', '2']
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        errors = tmp_path / 'out' / 'errors'
+    folder = tmp_path_factory.mktemp('slow') / 'drive'
+    write_sequence(folder, [Frame(i, image, camera, depth) for i in range(30)])
+    return folder
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_where_it_was(
+    how: signal.Signals, model: Path, slow_drive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out'
+    arguments = [str(model), '--data', str(slow_drive), '--output', str(out), '--control']
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.evaluate', *arguments]
+    command += ['--processes', '2']
+    with subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        errors = out / 'errors'
         deadline = time.monotonic() + 90
         while sum(f.read_bytes().count(b'\n') for f in errors.glob('*.jsonl')) < 3:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, how)
+        # All of its processes are gone when nobody holds its output any more.
+        assert process.stderr is not None
+        said = process.stderr.read()
     (file,) = errors.iterdir()
     kept = file.read_bytes()
-    assert kept.count(b'\n') < 33
-    # The kill may cut a line, which is then written anew.
+    assert 3 <= kept.count(b'\n') < 31
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.splitlines()[-1].endswith('interrupted')
+        assert 'Traceback' not in said
+    # A kill may cut a line, which is then written anew.
     file.write_bytes(kept[:-100])
-    arguments = [model, '--data', tmp_path / 'drive', '--output', tmp_path / 'out', '--control']
     run(*arguments)
     # All that was whole is kept, as it was.
-    whole = kept[:-100].rpartition(b'\n')[0]
-    assert file.read_bytes().startswith(whole)
-    assert len(images(tmp_path / 'out')) == 32
-    key = file.stem
-    assert len(read_errors(errors, key)) == 32
+    assert file.read_bytes().startswith(kept[:-100].rpartition(b'\n')[0])
+    assert len(images(out)) == len(read_errors(errors, file.stem)) == 30
+
+
+def test_a_worker_that_dies_is_one_clear_line(
+    model: Path,
+    long_drive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(evaluator, '_start_worker', os.abort)
+    arguments = [model, '--data', long_drive, '--output', tmp_path / 'out', '--control']
+    with pytest.raises(SystemExit):
+        evaluate.main([*map(str, arguments), '--processes', '2'])
+    assert 'with fewer --processes' in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_no_report_but_everything_else(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, 'mono_metric_depth.evaluation.report', None)
+    folder = drive(tmp_path / 'drive', [1.0] * 2)
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    assert 'no report' in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == [
+        'errors',
+        'evaluation.json',
+        'images.csv',
+    ]
 
 
 def test_numbers_of_other_models_protocols_and_data_never_mix(model: Path, tmp_path: Path) -> None:
@@ -297,7 +344,7 @@ def test_bad_input_is_one_clear_line(
     assert not (tmp_path / 'out').exists()
     unlabelled = tmp_path / 'unlabelled'
     image = np.zeros((32, 64, 3), np.uint8)
-    write_sequence(unlabelled, [Frame(i, image, TINY_CAMERA) for i in range(40)])
+    write_sequence(unlabelled, [Frame(i, image, TINY_CAMERA) for i in range(30)])
     line = fails(capsys, model, '--data', unlabelled, *out)
     assert 'none of the first 24 frames has ground truth' in line
     centimetres = drive(tmp_path / 'small', [0.01] * 60)

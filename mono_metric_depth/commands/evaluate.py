@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
             _evaluate(arguments)
     except EngineError as err:
         fail(str(err))
+    except BrokenProcessPool:
+        fail(
+            'a process ended before its work (out of memory?); what was finished is kept: run the '
+            'same command again, with fewer --processes'
+        )
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

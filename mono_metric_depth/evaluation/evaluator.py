@@ -8,9 +8,9 @@ import hashlib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import active_children, get_context
@@ -196,9 +196,9 @@ def evaluate(
             )
             for c, key in zip(candidates, keys, strict=True)
         ]
-        for (drive, frames), outcomes in zip(
-            jobs, _run(jobs, candidates, protocol, processes), strict=True
-        ):
+        # Closed at once where something ends this, so that no worker goes on.
+        found = stack.enter_context(closing(_run(jobs, candidates, protocol, processes)))
+        for (drive, frames), outcomes in zip(jobs, found, strict=True):
             for number, outcome in outcomes:
                 if isinstance(outcome, Skipped):
                     result.skipped.append(outcome)
@@ -288,7 +288,7 @@ class _TruthCheck:
 
 def _run(
     jobs: Sequence[_Job], candidates: Sequence[Candidate], protocol: Protocol, processes: int
-) -> Iterator[list[tuple[int, ImageErrors | Skipped]]]:
+) -> Generator[list[tuple[int, ImageErrors | Skipped]], None, None]:
     """Outcomes of each job, in order."""
     processes = min(processes, len(jobs))
     if processes <= 1:
