@@ -394,8 +394,9 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
 }
 @media print {
   body { max-width: none; font-size: 10pt; }
-  section, .frame, figure, table { break-inside: avoid; }
-  section:has(.frame) { break-inside: auto; } h2, h3 { break-after: avoid; }
+  .frame, figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .pictures { grid-template-columns: repeat(4, minmax(0, 1fr)); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
