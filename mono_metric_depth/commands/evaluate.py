@@ -28,7 +28,8 @@ from mono_metric_depth.evaluation.candidates import (
     control_candidate,
     model_candidates,
 )
-from mono_metric_depth.evaluation.evaluator import evaluate, open_drives, shard
+from mono_metric_depth.evaluation.drive_frames import open_drives, shard
+from mono_metric_depth.evaluation.evaluator import evaluate
 from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.evaluation.protocol import PROTOCOLS, Protocol
 from mono_metric_depth.evaluation.results import Results, as_json, gather

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mono_metric_depth.evaluation.candidates import CONTROL, Candidate
-from mono_metric_depth.evaluation.evaluator import DriveFrames, Evaluation
+from mono_metric_depth.evaluation.drive_frames import DriveFrames
+from mono_metric_depth.evaluation.evaluator import Evaluation
 from mono_metric_depth.evaluation.image_errors import ImageErrors
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.evaluation.summary import (
