@@ -27,6 +27,8 @@ DEV = [
     # Reads bags as Foxglove does.
     'mcap-ros2-support',
     'mypy',
+    # Chromium, in which reports are looked at.
+    'PySide6-WebEngine>=6.12; platform_machine == "x86_64"',
     'pytest',
     'ruff',
     'scipy',
@@ -64,6 +66,7 @@ setup(
         ],
         'train': TRAIN,
         'demo': ['matplotlib'],
+        'report': ['matplotlib'],
         'dev': DEV,
     },
     zip_safe=True,
@@ -76,6 +79,7 @@ setup(
                 'drives',
                 'model_card',
                 'fit_scale',
+                'evaluate',
                 'train',
                 'finetune',
                 'experiments',

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -98,3 +99,21 @@ def mean_metrics(images: Sequence[DepthMetrics]) -> DepthMetrics:
     columns = np.mean([astuple(image) for image in images], axis=0)
     names = [field.name for field in fields(DepthMetrics)]
     return DepthMetrics(**dict(zip(names, map(float, columns), strict=True)))
+
+
+def median_image(
+    depths: Sequence[NDArray[np.floating]], depth_range: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Depth that knows no image: the control without a network, which a network must beat.
+
+    Args:
+        depths: (n, h, w) true depth (m) of each of some drives, aligned; NaN unknown, +Inf sky.
+        depth_range: Depth (m) is clipped to this.
+
+    Returns:
+        (h, w) float32 median true depth (m) at each pixel; NaN where none was ever known.
+    """
+    depth = np.concatenate(depths).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'All-NaN slice')
+        return np.asarray(np.nanmedian(depth.clip(*depth_range), axis=0))

@@ -20,6 +20,7 @@ COMMANDS = (
     'drive',
     'model_card',
     'fit_scale',
+    'evaluate',
     'train',
     'finetune',
     'replay',

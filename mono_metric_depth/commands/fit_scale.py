@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_drives
+from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.linearity import Linearity, findings, measure_linearity
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.model_card import ModelCard, write_card
@@ -111,12 +110,12 @@ def _fit(arguments: list[str] | None) -> None:
         card = _with_scale(card, scale)
     card = dataclasses.replace(card, road_scale=road or card.road_scale)
     if draw is not None and source is not None:
-        with _appearing(options.figure) as part:
+        with appearing(options.figure) as part:
             draw(source, target, scale, part)
         print(f'wrote {options.figure}')
     if options.json:
-        with _appearing(options.json) as part:
-            part.write_text(json.dumps(_plain(report), indent=1, allow_nan=False))
+        with appearing(options.json) as part:
+            part.write_text(json_text(report))
         print(f'wrote {options.json}')
     if options.write:
         write_card(options.model, card)
@@ -313,30 +312,6 @@ def _with_interval(scale: GlobalScale | RoadScale) -> str:
 
 def _value(scale: RoadScale | None) -> str:
     return 'none' if scale is None else f'{scale.value:.5g}'
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; what is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A file that appears whole or not at all."""
-    part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

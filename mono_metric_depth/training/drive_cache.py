@@ -7,12 +7,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import signal
-import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +27,7 @@ from mono_metric_depth.training.aligned_drive import (
     piece_name,
     unknown_depth,
 )
+from mono_metric_depth.workers import end_with_parent
 
 #: Part of the cache's key: raise it when frames come out differently.
 _CACHE_VERSION = 5
@@ -101,21 +100,6 @@ def align_drives(
                         child.terminate()
                     raise
     return [drive for job in jobs for drive in _load(job)]
-
-
-def end_with_parent() -> None:
-    """In a worker: end when the parent does, however it ends; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not what the parent may have set: it ends this process, at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name='parent', daemon=True).start()
 
 
 def _one_thread() -> None:

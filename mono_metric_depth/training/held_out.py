@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
+from mono_metric_depth.metrics import depth_metrics, mean_metrics, median_image, valid_pixels
 from mono_metric_depth.model_card import Normalisation
 from mono_metric_depth.scale import Pairs, image_ratios, robust_deviation
 from mono_metric_depth.training.aligned_drive import AlignedDrive
@@ -145,7 +144,4 @@ def median_depth(
     Returns:
         (h, w) float32 median true depth (m) at each pixel; NaN where none was ever known.
     """
-    depth = np.concatenate([drive.depth[::10] for drive in drives]).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'All-NaN slice')
-        return np.asarray(np.nanmedian(depth.clip(*depth_range), axis=0))
+    return median_image([drive.depth[::10] for drive in drives], depth_range)

@@ -21,7 +21,7 @@ from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.scale import ScaleError
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import load_checkpoint, save_checkpoint
-from mono_metric_depth.training.drive_cache import align_drives, end_with_parent
+from mono_metric_depth.training.drive_cache import align_drives
 from mono_metric_depth.training.experiments.image_scale import image_scales, train_image_scale
 from mono_metric_depth.training.experiments.measurements import (
     MEASURES_VERSION,
@@ -41,6 +41,7 @@ from mono_metric_depth.training.networks import DepthNetwork, build_depth_networ
 from mono_metric_depth.training.processes import Processes
 from mono_metric_depth.training.recipe import Recipe
 from mono_metric_depth.training.trainer import Trainer, TrainingError
+from mono_metric_depth.workers import end_with_parent
 
 
 def run_plan(

@@ -1,0 +1,348 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report: one HTML file that stands alone, for a screen, a phone or a printer.
+
+Whatever comes from files or a command line (names, provenance, messages) passes through
+``html.escape``; no script is in the page, and its policy allows none.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from html import escape
+
+from mono_metric_depth.evaluation import report_plots as plots
+from mono_metric_depth.evaluation.image_errors import GRID
+from mono_metric_depth.evaluation.report_page import PAGE, STYLE
+from mono_metric_depth.evaluation.report_pictures import (
+    DEPTHS,
+    ERROR_COLOURS,
+    LARGEST_ERROR,
+    ShownFrame,
+    chosen_frames,
+    shown_frames,
+)
+from mono_metric_depth.evaluation.results import ModelResult, Results
+from mono_metric_depth.evaluation.summary import METRICS, SCALINGS, PartSummary, Summary
+from mono_metric_depth.evaluation.tables import (
+    SCALING_TITLES,
+    describe_comparison,
+    with_interval,
+)
+from mono_metric_depth.linearity import Interval
+from mono_metric_depth.model_card import describe_card
+
+_METRICS = {
+    'abs_rel': 'AbsRel',
+    'sq_rel': 'SqRel (m)',
+    'rmse': 'RMSE (m)',
+    'rmse_log': 'RMSElog',
+    'delta1': '&delta; &lt; 1.25',
+    'delta2': '&delta; &lt; 1.25&sup2;',
+    'delta3': '&delta; &lt; 1.25&sup3;',
+}
+
+
+def report(results: Results, command: str = '') -> str:
+    """The whole page.
+
+    Args:
+        results: The evaluation.
+        command: What was typed.
+
+    Returns:
+        HTML.
+    """
+    first = results.models[0]
+    chosen = chosen_frames(first.errors)
+    shown = shown_frames(first, chosen, results.protocol)
+    title = ' / '.join(result.candidate.name for result in results.models)
+    parts = [
+        _headline(results),
+        _warnings(results),
+        _section('Errors by scaling', _scalings(results)),
+        _section('Which model is better', _comparisons(results)) if results.comparisons else '',
+        _section('Predicted against true', _against_true(results)),
+        _section('Where in the image', _regions(first.summary)),
+        _section('Over time', _over_time(first, [(f.number, f.label) for f in shown])),
+        _section('Worst and best frames', _frames(first, shown)),
+        _section('What was evaluated', _data(results, command)),
+    ]
+    return PAGE.format(
+        title=escape(title),
+        style=STYLE,
+        date=datetime.date.today().isoformat(),
+        body='\n'.join(part for part in parts if part),
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f'<section><h2>{title}</h2>\n{body}\n</section>'
+
+
+def _headline(results: Results) -> str:
+    """The numbers that decide, and what they mean in one sentence."""
+    summary = results.models[0].summary
+    metric = summary.scalings['transferred']
+    best = summary.scalings['oracle_global']
+    tiles = [
+        ('AbsRel', f'{metric["abs_rel"].value:.3f}', _range(metric['abs_rel'])),
+        ('&delta; &lt; 1.25', f'{metric["delta1"].value:.1%}', _range(metric['delta1'], '.1%')),
+        ('RMSE', f'{metric["rmse"].value:.2f} m', _range(metric['rmse'], '.2f')),
+        (
+            'Stored scale against oracle',
+            f'{summary.scale_error.value:+.1%}',
+            _range(summary.scale_error, '+.1%'),
+        ),
+        ('AbsRel with the oracle scale', f'{best["abs_rel"].value:.3f}', _range(best['abs_rel'])),
+    ]
+    if results.control is not None:
+        control = results.control.summary.scalings['transferred']['abs_rel']
+        tiles.append(('AbsRel without a network', f'{control.value:.3f}', _range(control)))
+    cells = '\n'.join(
+        f'<div class="tile"><span>{name}</span><strong>{value}</strong><small>{interval}</small>'
+        '</div>'
+        for name, value, interval in tiles
+    )
+    return f'<p class="lead">{_sentence(results)}</p>\n<div class="tiles">{cells}</div>'
+
+
+def _sentence(results: Results) -> str:
+    summary = results.models[0].summary
+    metric = summary.scalings['transferred']
+    name = escape(summary.name)
+    text = (
+        f'Metric depth of <b>{name}</b>, as it would be published, is off by '
+        f'{metric["abs_rel"].value:.0%} on average over {summary.images} images of '
+        f'{summary.drives} drive{"s" * (summary.drives > 1)}; its stored scale is '
+        f'{abs(summary.scale_error.value):.1%} '
+        f'{"above" if summary.scale_error.value > 0 else "below"} what fits these images best.'
+    )
+    if results.control is not None:
+        control = results.control.summary.scalings['transferred']['abs_rel'].value
+        ratio = metric['abs_rel'].value / control
+        text += (
+            f' That is {ratio:.2f} times the error of a fixed depth image that sees nothing.'
+            if ratio < 1
+            else ' <b>A fixed depth image that sees nothing does no worse.</b>'
+        )
+    return text
+
+
+def _warnings(results: Results) -> str:
+    lines = [*results.warnings, *results.models[0].summary.findings.values()]
+    lines += [
+        f'{count} images left out ({reason}); first of all {first}'
+        for reason, (count, first) in results.skipped.items()
+    ]
+    if results.control is None:
+        lines.append(
+            'there is no control without a network beside these numbers: give --control with '
+            'drives of the source, with ground truth'
+        )
+    if not lines:
+        return ''
+    return '<ul class="mind">' + ''.join(f'<li>{escape(line)}</li>' for line in lines) + '</ul>'
+
+
+def _scalings(results: Results) -> str:
+    everything = [*results.models, *([results.control] if results.control else [])]
+    tables = []
+    for result in everything:
+        summary = result.summary
+        head = ''.join(f'<th scope="col">{SCALING_TITLES[s]}</th>' for s in SCALINGS)
+        rows = ''.join(
+            f'<tr><th scope="row">{_METRICS[m]}</th>'
+            + ''.join(
+                f'<td>{summary.scalings[s][m].value:.3f}'
+                + f'<small>{_narrow_range(summary.scalings[s][m])}</small>'
+                + '</td>'
+                for s in SCALINGS
+            )
+            + '</tr>'
+            for m in METRICS
+        )
+        tables.append(
+            f'<h3>{escape(result.candidate.name)}</h3>'
+            f'<table class="scalings"><thead><tr><td></td>{head}</tr></thead>'
+            f'<tbody>{rows}</tbody></table>'
+            f'<p>Scale: stored {summary.stored_scale:.4g}, oracle '
+            f'{with_interval(summary.oracle_scale, ".4g")}; between images it spreads by '
+            f'{summary.spread:.1%}. The network saw {summary.coverage:.1%} of the true pixels.</p>'
+        )
+    notes = ''.join(
+        f'<li><b>{SCALING_TITLES[name]}</b>: {escape(text)}</li>'
+        for name, text in SCALINGS.items()
+    )
+    return (
+        ''.join(tables)
+        + f'<ul class="notes">{notes}</ul><p class="notes">Means over images; 95 % intervals over '
+        f'{escape(results.models[0].summary.independent)}.</p>'
+    )
+
+
+def _comparisons(results: Results) -> str:
+    lines = ''.join(f'<li>{escape(describe_comparison(c))}</li>' for c in results.comparisons)
+    return (
+        f'<ul>{lines}</ul><p class="notes">Paired differences on the same images, with the '
+        'stored scalars; 95 % intervals as above.</p>'
+        + _plot(plots.embedded(plots.scalings(results)), 'AbsRel of every model by scaling')
+    )
+
+
+def _against_true(results: Results) -> str:
+    first = results.models[0]
+    line = first.summary.linearity
+    words = '' if line is None else f', Pearson {line.pearson:.3f}'
+    bands = _band_table(first.summary.bands)
+    return (
+        '<div class="pair">'
+        + _plot(
+            plots.embedded(plots.scatter(first)),
+            f'Predicted against true depth of {first.candidate.name}{words}',
+        )
+        + _plot(plots.embedded(plots.by_distance(results, 'abs_rel')), 'AbsRel by true depth')
+        + _plot(
+            plots.embedded(plots.by_distance(results, 'ratio')),
+            'Median predicted / true depth by true depth: below 1 is too near',
+        )
+        + f'<div>{bands}</div></div>'
+    )
+
+
+def _band_table(bands: Sequence[PartSummary]) -> str:
+    rows = ''.join(
+        f'<tr><th scope="row">{escape(band.name)}</th><td>{_number(band.abs_rel)}</td>'
+        f'<td>{_number(band.ratio)}</td><td>{_number(band.delta1)}</td>'
+        f'<td>{_share(band.coverage)}</td><td>{band.images}</td></tr>'
+        for band in bands
+    )
+    return (
+        '<table><thead><tr><th>true depth</th><th>AbsRel</th><th>pred. / true</th>'
+        '<th>&delta;&lt;1.25</th><th>seen</th><th>images</th></tr></thead>'
+        f'<tbody>{rows}</tbody></table>'
+    )
+
+
+def _regions(summary: Summary) -> str:
+    """AbsRel of each region, as it lies in the image."""
+    known = [r.abs_rel.value for r in summary.regions if math.isfinite(r.abs_rel.value)]
+    largest = max(known, default=1.0)
+    cells = []
+    for number, region in enumerate(summary.regions):
+        value = region.abs_rel.value
+        shade, text = 0.0, '<b>unseen</b>' if region.images else '<b>-</b>'
+        if math.isfinite(value):
+            shade, text = 0.08 + 0.5 * value / largest, f'<b>{value:.3f}</b>'
+        if region.images:
+            text += f'<small>{_share(region.coverage)} seen</small>'
+        start = '<tr>' if number % GRID == 0 else ''
+        cells.append(f'{start}<td style="background:rgba(179,38,30,{shade:.2f})">{text}</td>')
+    return (
+        f'<table class="regions"><caption>AbsRel in ninths of the image, {escape(summary.name)}; '
+        'share of the true pixels that the network saw</caption><tbody>'
+        + ''.join(cells)
+        + '</tbody></table>'
+    )
+
+
+def _over_time(model: ModelResult, marked: Sequence[tuple[int, str]]) -> str:
+    name = model.candidate.name
+    return _plot(
+        plots.embedded(plots.timeline(model, marked)),
+        f'AbsRel of every image, {name}; W worst, B best of the frames below',
+        narrow=plots.embedded(plots.timeline(model, marked, plots.NARROW)),
+    ) + _plot(
+        plots.embedded(plots.scale_over_time(model)),
+        f'The scale that each image would have wanted, relative to the stored one, {name}',
+        narrow=plots.embedded(plots.scale_over_time(model, plots.NARROW)),
+    )
+
+
+def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
+    if not shown:
+        return '<p>None of the frames can be read any more.</p>'
+    red, white, blue = (f'rgb({c[2]},{c[1]},{c[0]})' for c in ERROR_COLOURS)
+    errors = f'linear-gradient(90deg,{red},{white},{blue})'
+    legend = (
+        '<p class="notes">Depth: <span class="turbo bar"></span> '
+        f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
+        f'<span class="bar" style="background:{errors}"></span> '
+        f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above: predicted '
+        'points in blue, true ones in black, metres.</p>'
+    )
+    blocks = []
+    for frame in shown:
+        each = model.errors[frame.number]
+        what = f'{each.drive}, frame {each.index}'
+        pictures = ''.join(
+            f'<figure><img src="{uri}" alt="{escape(f"{title} of {what}")}">'
+            f'<figcaption>{title}</figcaption></figure>'
+            for title, uri in frame.pictures.items()
+        )
+        blocks.append(
+            f'<div class="frame"><h3>{frame.label}: AbsRel {each.transferred.abs_rel:.3f}, '
+            f'{each.oracle_image.abs_rel:.3f} if scaled by its own truth</h3>'
+            f'<p class="notes">{escape(what)}</p><div class="pictures">{pictures}</div></div>'
+        )
+    return legend + '\n'.join(blocks)
+
+
+def _data(results: Results, command: str) -> str:
+    first = results.models[0].summary
+    rows = ''.join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{values["images"]:g}</td>'
+        f'<td>{values["abs_rel"]:.3f}</td>'
+        f'<td>{values["scale"] / first.stored_scale:.3f}</td></tr>'
+        for name, values in first.by_drive.items()
+    )
+    cards = ''.join(
+        f'<h3>{escape(result.candidate.name)}</h3><pre>{escape(describe_card(result.candidate.card))}'
+        f'\nfile hash         {result.candidate.identity[:16]}</pre>'
+        for result in results.models
+    )
+    control = results.control
+    if control is not None:
+        cards += f'<p>Control: {escape(control.candidate.card.scale.source)}.</p>'
+    typed = f'<pre>{escape(command)}</pre>' if command else ''
+    return (
+        f'<p>{escape(results.protocol.describe())}. Scaled depth is clamped to that range; pixels '
+        'that the network did not see are left out and counted.</p>'
+        '<table class="drives"><thead><tr><th>drive</th><th>images</th><th>AbsRel</th>'
+        f'<th>own / stored scale</th></tr></thead><tbody>{rows}</tbody></table>{typed}{cards}'
+    )
+
+
+def _plot(uri: str, caption: str, narrow: str = '') -> str:
+    """A plot; on a phone the narrow one, if there is one."""
+    text = escape(caption)
+    source = f'<source media="(max-width: 30rem)" srcset="{narrow}">' if narrow else ''
+    kind = ' class="wide"' if narrow else ''
+    return (
+        f'<figure{kind}><picture>{source}<img src="{uri}" alt="{text}"></picture>'
+        f'<figcaption>{text}</figcaption></figure>'
+    )
+
+
+def _range(interval: Interval, form: str = '.3f') -> str:
+    if not math.isfinite(interval.low):
+        return ''
+    return f'{interval.low:{form}} to {interval.high:{form}}'
+
+
+def _narrow_range(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return ''
+    return '&ndash;'.join(
+        f'{value:.3f}' if value < 10 else f'{value:.1f}' for value in (interval.low, interval.high)
+    )
+
+
+def _number(interval: Interval) -> str:
+    return f'{interval.value:.3f}' if math.isfinite(interval.value) else '-'
+
+
+def _share(value: float) -> str:
+    return f'{value:.0%}' if math.isfinite(value) else '-'

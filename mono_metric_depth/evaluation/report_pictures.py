@@ -1,0 +1,203 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of an evaluation as pictures: image, depth, error and the view from above."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets import DatasetError, open_sequence
+from mono_metric_depth.depth_colours import depth_colours
+from mono_metric_depth.estimator import DepthEstimate, EstimatorError
+from mono_metric_depth.evaluation.image_errors import ImageErrors
+from mono_metric_depth.evaluation.protocol import Protocol
+from mono_metric_depth.evaluation.results import ModelResult
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.image import Image
+from mono_metric_depth.mount_statistics import mean_mount
+
+#: Depth in the colours' range (m), and the relative error at the end of theirs.
+DEPTHS = (3.0, 80.0)
+LARGEST_ERROR = 0.5
+#: Too near, right, too far: BGR.
+ERROR_COLOURS = ((48, 54, 200), (235, 235, 235), (200, 120, 30))
+
+_WIDTH = 480
+_HIGHEST = 2.5
+_AHEAD = 60.0
+_ASIDE = 22.0
+_APART = 10
+_SHOWN = 3
+#: Ground truth of more than this share of the pixels is shown as an image, else as points.
+_DENSE = 0.3
+
+Bgr = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame as the report shows it.
+
+    Attributes:
+        number: Among the model's images.
+        label: Its mark in the timeline, such as ``W1``.
+        pictures: Title and data URI of each picture.
+    """
+
+    number: int
+    label: str
+    pictures: dict[str, str]
+
+
+def chosen_frames(errors: Sequence[ImageErrors]) -> list[tuple[int, str]]:
+    """The worst and the best frames by AbsRel, not all of one moment: number and label."""
+    order = list(np.argsort([-each.transferred.abs_rel for each in errors], kind='stable'))
+    half = -(-len(order) // 2)
+    worst = _apart(order[:half], errors)
+    best = _apart(order[half:][::-1], errors)
+    return [(i, f'W{n}') for n, i in enumerate(worst, 1)] + [
+        (i, f'B{n}') for n, i in enumerate(best, 1)
+    ]
+
+
+def _apart(order: Sequence[int], errors: Sequence[ImageErrors]) -> list[int]:
+    """The first of an order that are not neighbours; neighbours where there are no others."""
+    chosen: list[int] = []
+    for distance in (_APART, 1):
+        for number in map(int, order):
+            near = any(
+                errors[other].drive == errors[number].drive
+                and abs(errors[other].index - errors[number].index) < distance
+                for other in chosen
+            )
+            if not near and len(chosen) < _SHOWN:
+                chosen.append(number)
+    return chosen
+
+
+def shown_frames(
+    model: ModelResult, chosen: Sequence[tuple[int, str]], protocol: Protocol
+) -> list[ShownFrame]:
+    """Draw frames; one that can no longer be read is left out.
+
+    Args:
+        model: The model, whose depth is shown.
+        chosen: See :func:`chosen_frames`.
+        protocol: The protocol.
+    """
+    estimator = model.candidate.estimator()
+    shown = []
+    for number, label in chosen:
+        each = model.errors[number]
+        try:
+            sequence = open_sequence(each.drive)
+            frame = sequence[each.index]
+            attitude = mean_mount(sequence.mounts)
+            estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)
+        except (DatasetError, EstimatorError):
+            continue
+        shown.append(ShownFrame(number, label, _pictures(frame, estimate, protocol)))
+    return shown
+
+
+def _pictures(frame: Frame, estimate: DepthEstimate, protocol: Protocol) -> dict[str, str]:
+    from_above = _from_above(frame, estimate)
+    depth = estimate.depth('input')
+    colours = depth_colours(depth, DEPTHS)
+    colours[np.isnan(depth)] = 120
+    image = np.ascontiguousarray(frame.image[..., ::-1])
+    return {
+        'Image': _jpeg(_small(image)),
+        'Predicted depth': _jpeg(_small(colours)),
+        'Error': _jpeg(_error_picture(image, depth, frame.depth, protocol)),
+        'From above': from_above,
+    }
+
+
+def _error_picture(
+    image: Bgr,
+    predicted: NDArray[np.float32],
+    true: NDArray[np.float32] | None,
+    protocol: Protocol,
+) -> Bgr:
+    """Relative error in colours where there is true depth, over the image in grey."""
+    grey = cv2.cvtColor(_small(image), cv2.COLOR_BGR2GRAY)
+    picture = cv2.cvtColor((grey * 0.45).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    if true is None:
+        return np.asarray(picture, np.uint8)
+    counted = protocol.counted(true) & ~np.isnan(predicted)
+    height, width = picture.shape[:2]
+    if np.isfinite(true).mean() > _DENSE:
+        # Nearest pixels, so that the shown image may be larger or smaller than the truth.
+        row = (np.arange(height) * true.shape[0] // height)[:, None]
+        column = np.arange(width) * true.shape[1] // width
+        predicted, true, counted = (array[row, column] for array in (predicted, true, counted))
+    rows, columns = np.nonzero(counted)
+    p = protocol.clamped(predicted[rows, columns].astype(np.float64))
+    colours = error_colours(p / true[rows, columns] - 1)
+    y, x = rows * height // true.shape[0], columns * width // true.shape[1]
+    # Single LiDAR points would hardly show.
+    reach = range(1) if true.shape == (height, width) else range(-1, 2)
+    for dy in reach:
+        for dx in reach:
+            picture[(y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)] = colours
+    return np.asarray(picture, np.uint8)
+
+
+def error_colours(error: NDArray[np.float64]) -> Bgr:
+    """(n, 3) uint8 BGR of relative errors p / g - 1: red too near, blue too far."""
+    place = (np.clip(error / LARGEST_ERROR, -1, 1) + 1) / 2
+    colours = np.array(ERROR_COLOURS, float)
+    channels = [np.interp(place, (0, 0.5, 1), colours[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
+    """Predicted points in blue over true ones in black; x against z (m)."""
+    figure = Figure(figsize=(3.0, 3.6), layout='constrained')
+    axes = figure.subplots()
+    points = _points(estimate.depth('network'), estimate.camera('network'))
+    if frame.depth is not None:
+        true = _points(frame.depth, frame.camera)
+        true = true[:: max(1, len(true) // 8000)]
+        axes.scatter(true[:, 0], true[:, 2], c='black', s=1, linewidths=0)
+    axes.scatter(points[:, 0], points[:, 2], c='#1b6ca8', s=1.6, linewidths=0, alpha=0.6)
+    axes.set_xlim(-_ASIDE, _ASIDE)
+    axes.set_ylim(0, _AHEAD)
+    axes.set_aspect('equal')
+    axes.set_facecolor('0.95')
+    axes.set_xlabel('right (m)')
+    axes.set_ylabel('ahead (m)')
+    axes.grid(True, color='1.0', linewidth=0.6)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=140, metadata={'Software': None})
+    return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _points(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
+    """(n, 3) points (m) in the optical frame that lie ahead and below the trees."""
+    rows, columns = np.nonzero(np.isfinite(depth) & (depth < _AHEAD))
+    points = camera.rays(np.stack([columns, rows], axis=-1)) * depth[rows, columns, None]
+    with np.errstate(invalid='ignore'):
+        return points[points[:, 1] > -_HIGHEST]
+
+
+def _small(pixels: Bgr) -> Bgr:
+    height, width = pixels.shape[:2]
+    size = (_WIDTH, max(1, round(height * _WIDTH / width)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _jpeg(pixels: Bgr) -> str:
+    done, data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert done
+    return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()

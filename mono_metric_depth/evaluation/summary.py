@@ -1,0 +1,329 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the errors of many images say of a model, how sure that is, and which model is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.evaluation.image_errors import GRID, ImageErrors, Part
+from mono_metric_depth.evaluation.protocol import Protocol
+from mono_metric_depth.linearity import Interval, Linearity, findings, measure_linearity
+from mono_metric_depth.metrics import DepthMetrics
+from mono_metric_depth.scale import ScaleError, robust_deviation
+
+#: How prediction becomes metres, and what that takes.
+SCALINGS = {
+    'transferred': 'with the scalar stored in the model',
+    'oracle_global': 'with the median ratio of these very images (needs their truth)',
+    'oracle_image': "with each image's own median true / median predicted depth (likewise)",
+    'unscaled': 'as the network puts it out',
+}
+METRICS = tuple(field.name for field in fields(DepthMetrics))
+
+#: Enough drives to draw whole drives from.
+_DRIVES = 8
+#: Else each drive is cut into so many blocks of neighbouring frames, none of them shorter.
+_BLOCKS = 10
+_SHORTEST = 4
+_ROUNDS = 2000
+_CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the bootstrap draws: frames of one drive are not independent, so not single images.
+
+    Attributes:
+        labels: (n,) number of each image's unit.
+        description: What they are, in words.
+    """
+
+    labels: NDArray[np.int64]
+    description: str
+
+    def rounds(self, seed: int = 0) -> NDArray[np.int64]:
+        """(rounds, units) how often each unit is drawn; always the same for the same count."""
+        count = int(self.labels.max()) + 1
+        rng = np.random.default_rng(seed)
+        return rng.multinomial(count, np.full(count, 1 / count), _ROUNDS)
+
+    def interval(self, values: Array) -> Interval:
+        """Mean over images with its interval.
+
+        Args:
+            values: (n,) one for each image; NaN where it says nothing.
+        """
+        known = np.isfinite(values)
+        if not known.any():
+            return Interval(float('nan'), float('nan'), float('nan'))
+        labels, values = self.labels[known], values[known]
+        size = int(self.labels.max()) + 1
+        sums = np.bincount(labels, values, size)
+        counts = np.bincount(labels, minlength=size)
+        drawn = self.rounds()
+        total = drawn @ counts
+        means = (drawn @ sums)[total > 0] / total[total > 0]
+        return _interval(float(values.mean()), means, int((counts > 0).sum()))
+
+    def median_interval(self, values: Array) -> Interval:
+        """Median over images with its interval."""
+        order = np.argsort(values)
+        weights = np.cumsum(self.rounds()[:, self.labels[order]], axis=1)
+        place = (weights * 2 >= weights[:, -1:]).argmax(axis=1)
+        count = len(np.unique(self.labels))
+        return _interval(float(np.median(values)), values[order][place], count)
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """Pixels at one distance or in one region, over images.
+
+    Attributes:
+        name: Which.
+        images: How many have true depth there.
+        pixels: With true depth.
+        coverage: Share of them that the network saw.
+        abs_rel, ratio, delta1: Means over images of AbsRel, of the median of predicted / true
+            depth, and of delta1.
+    """
+
+    name: str
+    images: int
+    pixels: int
+    coverage: float
+    abs_rel: Interval
+    ratio: Interval
+    delta1: Interval
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a model is worth on a set of images.
+
+    Attributes:
+        name: The model.
+        images, drives: How many.
+        coverage: Share of pixels with true depth that the network saw, mean over images; errors
+            are over these alone.
+        least_coverage: Of any image.
+        stored_scale: The scalar of the model.
+        oracle_scale: Median over these images of median true / predicted depth.
+        scale_error: Stored / oracle - 1.
+        spread: Relative spread of the images' own scales.
+        scalings: Means over images of each metric, by scaling.
+        bands, regions: By distance, and by place in the image, transferred.
+        by_drive: AbsRel and own scale of each drive.
+        linearity: How far predicted depth is proportional to true depth; None for few images.
+        findings: What speaks against one scalar, in words.
+        independent: What the intervals were drawn over.
+    """
+
+    name: str
+    images: int
+    drives: int
+    coverage: float
+    least_coverage: float
+    stored_scale: float
+    oracle_scale: Interval
+    scale_error: Interval
+    spread: float
+    scalings: dict[str, dict[str, Interval]]
+    bands: tuple[PartSummary, ...]
+    regions: tuple[PartSummary, ...]
+    by_drive: dict[str, dict[str, float]]
+    linearity: Linearity | None
+    findings: dict[str, str]
+    independent: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images: paired differences of AbsRel, transferred.
+
+    Attributes:
+        name, reference: The models.
+        difference: Mean over images of AbsRel of ``name`` less that of ``reference``.
+        delta1: The same of delta1.
+        better: Share of the images where ``name`` has the smaller AbsRel.
+        verdict: In words.
+    """
+
+    name: str
+    reference: str
+    difference: Interval
+    delta1: Interval
+    better: float
+    verdict: str
+
+
+def independent_units(errors: Sequence[ImageErrors]) -> Units:
+    """What may be drawn as if independent: drives where there are enough, else blocks of frames.
+
+    Args:
+        errors: Images, in the order of the drives.
+    """
+    names = list(dict.fromkeys(each.drive for each in errors))
+    drive = np.array([names.index(each.drive) for each in errors])
+    if len(names) >= _DRIVES:
+        return Units(drive, f'{len(names)} drives')
+    labels = np.empty(len(errors), np.int64)
+    count, longest = 0, 0
+    for number in range(len(names)):
+        frames = np.nonzero(drive == number)[0]
+        size = max(-(-len(frames) // _BLOCKS), _SHORTEST)
+        longest = max(longest, size)
+        labels[frames] = count + np.arange(len(frames)) // size
+        count = int(labels[frames[-1]]) + 1
+    blocks = f'{count} block{"s" * (count > 1)} of up to {longest} neighbouring images'
+    drives = 'one drive' if len(names) == 1 else f'{len(names)} drives'
+    return Units(
+        labels, f'{blocks} of {drives}: how much other drives would differ is not in them'
+    )
+
+
+def scaling_errors(
+    errors: Sequence[ImageErrors], stored: float, protocol: Protocol
+) -> dict[str, Array]:
+    """(n, 7) metrics of each image, by scaling; metrics in the order of :data:`METRICS`."""
+    oracle = float(np.median([each.ratio for each in errors]))
+    rows = {
+        'transferred': [each.transferred for each in errors],
+        'oracle_global': [each.at_scale(oracle, stored, protocol) for each in errors],
+        'oracle_image': [each.oracle_image for each in errors],
+        'unscaled': [each.unscaled for each in errors],
+    }
+    return {name: np.array([astuple(row) for row in found]) for name, found in rows.items()}
+
+
+def summarise(
+    name: str, errors: Sequence[ImageErrors], stored: float, protocol: Protocol
+) -> Summary:
+    """Summarise one model.
+
+    Args:
+        name: The model.
+        errors: Its images, at least one, in the order of the drives.
+        stored: Its scalar.
+        protocol: The protocol.
+    """
+    units = independent_units(errors)
+    ratios = np.array([each.ratio for each in errors])
+    oracle = units.median_interval(ratios)
+    scalings = {
+        scaling: {
+            metric: units.interval(column) for metric, column in zip(METRICS, rows.T, strict=True)
+        }
+        for scaling, rows in scaling_errors(errors, stored, protocol).items()
+    }
+    linearity = None
+    with suppress(ScaleError):  # one image, or depth that is the same everywhere
+        linearity = measure_linearity([each.sample for each in errors], stored)
+    by_drive = {}
+    for drive in dict.fromkeys(each.drive for each in errors):
+        own = [each for each in errors if each.drive == drive]
+        by_drive[drive] = {
+            'images': len(own),
+            'abs_rel': float(np.mean([each.transferred.abs_rel for each in own])),
+            'scale': float(np.median([each.ratio for each in own])),
+        }
+    bands = [f'{low:g}-{high:g} m' for low, high in protocol.bands]
+    coverages = [each.coverage for each in errors]
+    return Summary(
+        name=name,
+        images=len(errors),
+        drives=len(by_drive),
+        coverage=float(np.mean(coverages)),
+        least_coverage=min(coverages),
+        stored_scale=stored,
+        oracle_scale=oracle,
+        scale_error=Interval(
+            stored / oracle.value - 1, stored / oracle.high - 1, stored / oracle.low - 1
+        ),
+        spread=robust_deviation(np.log(ratios)),
+        scalings=scalings,
+        bands=_parts(bands, [each.bands for each in errors], units),
+        regions=_parts(_REGIONS, [each.regions for each in errors], units),
+        by_drive=by_drive,
+        linearity=linearity,
+        findings={} if linearity is None else findings(linearity),
+        independent=units.description,
+    )
+
+
+def compare(
+    name: str, errors: Sequence[ImageErrors], reference: str, others: Sequence[ImageErrors]
+) -> Comparison:
+    """Compare two models on the same images.
+
+    Args:
+        name: One model.
+        errors: Its images.
+        reference: The other.
+        others: Its errors on the same images, in the same order.
+    """
+    units = independent_units(errors)
+    pairs = [(a.transferred, b.transferred) for a, b in zip(errors, others, strict=True)]
+    difference = units.interval(np.array([a.abs_rel - b.abs_rel for a, b in pairs]))
+    delta1 = units.interval(np.array([a.delta1 - b.delta1 for a, b in pairs]))
+    if not np.isfinite(difference.low):
+        verdict = f'too few images to tell {name} from {reference}'
+    elif difference.high < 0:
+        verdict = f'{name} is better than {reference}'
+    elif difference.low > 0:
+        verdict = f'{name} is worse than {reference}'
+    else:
+        verdict = f'{name} and {reference} cannot be told apart by these images'
+    better = float(np.mean([a.abs_rel < b.abs_rel for a, b in pairs]))
+    return Comparison(name, reference, difference, delta1, better, verdict)
+
+
+def common_images(errors: Sequence[Sequence[ImageErrors]]) -> list[list[ImageErrors]]:
+    """Of each model, the images that all of them have."""
+    shared = set.intersection(*({(e.drive, e.index) for e in each} for each in errors))
+    return [[e for e in each if (e.drive, e.index) in shared] for each in errors]
+
+
+_REGIONS = [
+    f'{row} {column}' if (row, column) != ('middle', 'centre') else 'centre'
+    for row in ('top', 'middle', 'bottom')
+    for column in ('left', 'centre', 'right')
+]
+assert len(_REGIONS) == GRID * GRID
+
+
+def _parts(
+    names: Sequence[str], images: Sequence[Sequence[Part]], units: Units
+) -> tuple[PartSummary, ...]:
+    found = []
+    for number, name in enumerate(names):
+        parts = [image[number] for image in images]
+        pixels = sum(part.pixels for part in parts)
+        found.append(
+            PartSummary(
+                name,
+                sum(part.pixels > 0 for part in parts),
+                pixels,
+                sum(part.seen for part in parts) / pixels if pixels else float('nan'),
+                *(
+                    units.interval(np.array([getattr(part, value) for part in parts]))
+                    for value in ('abs_rel', 'ratio', 'delta1')
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _interval(value: float, rounds: Array, units: int) -> Interval:
+    """With what was drawn; not a number for a single unit, which says nothing of others."""
+    if units < 2:
+        return Interval(value, float('nan'), float('nan'))
+    low, high = np.quantile(rounds, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return Interval(value, min(float(low), value), max(float(high), value))

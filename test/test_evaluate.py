@@ -1,0 +1,403 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``evaluate``: from drives with ground truth to numbers, whatever interrupts it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
+
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.commands import evaluate
+from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation import evaluator
+from mono_metric_depth.evaluation.error_file import errors_key, read_errors
+from mono_metric_depth.evaluation.protocol import PROTOCOLS
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.model_card import read_card, write_card
+from mono_metric_depth.scale import GlobalScale
+
+SAMPLE = Path(__file__).parents[2] / 'shared/data/dgp_sample/scene_dataset_v1.0.json'
+ROWS = np.broadcast_to(TINY_DEPTH[:, None], (TINY_CAMERA.height, TINY_CAMERA.width))
+
+
+def drive(
+    folder: Path,
+    factors: list[float],
+    change: Callable[[np.ndarray[Any, Any], int], object] = lambda depth, index: None,
+    camera: Camera = TINY_CAMERA,
+) -> Path:
+    """Frames whose true depth is a factor times what the tiny network says."""
+    frames = []
+    for index, factor in enumerate(factors):
+        depth = (factor * ROWS).astype(np.float32)
+        change(depth, index)
+        image = np.full((*depth.shape, 3), 40 + index, np.uint8)
+        frames.append(Frame(index * 10**8, image, camera, depth))
+    write_sequence(folder, frames)
+    return folder
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(tiny_model, tmp_path / 'tiny.onnx'))
+
+
+@pytest.fixture(autouse=True)
+def quick_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures where they do not matter; test_report.py looks at them."""
+    if 'report' not in request.node.name:
+        from mono_metric_depth.evaluation import report
+
+        monkeypatch.setattr(report, 'report', lambda results, command: str(results.skipped))
+
+
+def run(*arguments: str | Path | int) -> None:
+    evaluate.main([str(argument) for argument in arguments] + ['--processes', '1'])
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path | int) -> str:
+    """The one line that the command ends with."""
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 1
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def numbers(folder: Path) -> Any:
+    return json.loads((folder / 'evaluation.json').read_text())
+
+
+def images(folder: Path) -> list[dict[str, str]]:
+    with (folder / 'images.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_planted_scales_are_told_apart(model: Path, tmp_path: Path) -> None:
+    folder = drive(tmp_path / 'drive', [0.5, 0.5, 0.4, 0.5, 0.625])
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    (found,) = numbers(tmp_path / 'out')['models']
+    assert found['images'] == 5
+    assert found['oracle_scale']['value'] == pytest.approx(0.5, rel=2e-3)
+    assert found['scale_error']['value'] == pytest.approx(1.0, rel=4e-3)
+    scalings = found['scalings']
+    # Predicted is 2, 2, 2.5, 2 and 1.6 times the truth, but clamped at 80 m; with the oracle
+    # 1, 1, 1.25, 1 and 0.8 times. Truth is stored in 1/256 m.
+    true = [factor * ROWS for factor in (0.5, 0.5, 0.4, 0.5, 0.625)]
+    raw = np.mean([np.mean(np.abs(ROWS.clip(max=80) - g) / g) for g in true])
+    assert scalings['transferred']['abs_rel']['value'] == pytest.approx(raw, rel=0.01)
+    assert scalings['oracle_global']['abs_rel']['value'] == pytest.approx(0.09, rel=0.02)
+    assert scalings['oracle_image']['abs_rel']['value'] < 0.01
+    assert scalings['unscaled'] == scalings['transferred']
+    rows = images(tmp_path / 'out')
+    assert [float(row['scale']) for row in rows] == pytest.approx(
+        [0.5, 0.5, 0.4, 0.5, 0.625], rel=4e-3
+    )
+    assert float(rows[2]['abs_rel_oracle_image']) < 0.01
+
+
+def test_pixels_that_the_network_did_not_see_are_counted(model: Path, tmp_path: Path) -> None:
+    # A camera that looks twice as wide: the network sees its middle.
+    wide = Camera(64, 32, 30.0, 30.0, 31.5, 12.0)
+    folder = drive(tmp_path / 'drive', [1.0, 1.0], camera=wide)
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    document = numbers(tmp_path / 'out')
+    (found,) = document['models']
+    assert 0.2 < found['coverage'] < 0.4
+    assert any('of the pixels with true depth' in line for line in document['warnings'])
+    regions = {part['name']: part for part in found['regions']}
+    assert regions['top left']['coverage'] < 0.3
+    assert regions['centre']['coverage'] == 1.0
+    assert sum(part['pixels'] for part in found['regions']) == sum(
+        part['pixels'] for part in found['bands']
+    )
+
+
+def test_two_models_are_compared_in_pairs(model: Path, tmp_path: Path) -> None:
+    better = tmp_path / 'better.onnx'
+    write_tiny_model(better, TINY_DEPTH * np.float32(0.9))
+    folder = drive(tmp_path / 'drive', list(np.linspace(0.8, 0.9, 24)))
+    run(model, better, '--data', folder, '--output', tmp_path / 'out', '--control')
+    document = numbers(tmp_path / 'out')
+    (comparison,) = document['comparisons']
+    assert comparison['verdict'] == 'better is better than tiny'
+    assert comparison['better'] == 1.0
+    # Both differ from frame to frame far more than from each other: only pairs tell.
+    spans = [m['scalings']['transferred']['abs_rel'] for m in document['models']]
+    assert comparison['difference']['high'] - comparison['difference']['low'] < 0.5 * (
+        spans[0]['high'] - spans[0]['low']
+    )
+    means = [span['value'] for span in spans]
+    assert comparison['difference']['value'] == pytest.approx(means[1] - means[0])
+
+
+def test_the_control_is_beside_the_numbers(model: Path, tmp_path: Path) -> None:
+    folder = drive(tmp_path / 'drive', [1.0, 1.1, 0.9] * 4)
+    source = drive(tmp_path / 'source', [2.0, 2.0])
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control', source)
+    document = numbers(tmp_path / 'out')
+    control = document['control']
+    assert control['images'] == 12
+    # It says twice what the network says, which is what its source showed.
+    assert control['scale_error']['value'] == pytest.approx(1.0, rel=0.02)
+    assert document['comparisons'][-1]['reference'] == 'control'
+    assert 'tiny is better' in document['comparisons'][-1]['verdict']
+
+
+@pytest.fixture
+def long_drive(tmp_path: Path) -> Path:
+    def holes(depth: np.ndarray[Any, Any], index: int) -> None:
+        depth[:, :: index + 2] = np.nan
+
+    return drive(tmp_path / 'long', list(np.linspace(0.7, 1.4, 37)), holes)
+
+
+def test_any_number_of_processes_and_shards_gives_the_same(
+    model: Path, long_drive: Path, tmp_path: Path
+) -> None:
+    arguments = [model, '--data', long_drive, '--every', 2, '--control']
+    run(*arguments, '--output', tmp_path / 'one')
+    evaluate.main([*map(str, arguments), '--output', f'{tmp_path}/two', '--processes', '2'])
+    for part in ('1/3', '2/3', '3/3'):
+        run(*arguments, '--output', tmp_path / f'machine{part[0]}', '--shard', part)
+        assert not (tmp_path / f'machine{part[0]}' / 'evaluation.json').exists()
+    together = tmp_path / 'together' / 'errors'
+    together.mkdir(parents=True)
+    for number in (1, 2, 3):
+        for file in (tmp_path / f'machine{number}' / 'errors').iterdir():
+            shutil.copy(file, together)
+    before = sorted((file.name, file.stat().st_size) for file in together.iterdir())
+    run(*arguments, '--output', together.parent)
+    after = {file.name: file.stat().st_size for file in together.iterdir()}
+    # Nothing was left to compute: the files of the parts are as they were.
+    assert all(after[name] == size for name, size in before)
+    assert min(after.values()) < 400
+    for other in ('two', 'together'):
+        for file in ('evaluation.json', 'images.csv'):
+            assert (tmp_path / other / file).read_text() == (tmp_path / 'one' / file).read_text()
+    assert len(images(tmp_path / 'one')) == 19
+
+
+@pytest.fixture(scope='module')
+def slow_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames large enough that a run is not over before it can be stopped."""
+    camera = Camera(1242, 375, 1164.0, 1164.0, 620.5, 180.0)
+    depth = np.broadcast_to(np.linspace(60, 5, 375, dtype=np.float32)[:, None], (375, 1242))
+    image = np.full((375, 1242, 3), 90, np.uint8)
+    folder = tmp_path_factory.mktemp('slow') / 'drive'
+    write_sequence(folder, [Frame(i, image, camera, depth) for i in range(30)])
+    return folder
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_where_it_was(
+    how: signal.Signals, model: Path, slow_drive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out'
+    arguments = [str(model), '--data', str(slow_drive), '--output', str(out), '--control']
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.evaluate', *arguments]
+    command += ['--processes', '2']
+    with subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        errors = out / 'errors'
+        deadline = time.monotonic() + 90
+        while sum(f.read_bytes().count(b'\n') for f in errors.glob('*.jsonl')) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, how)
+        # All of its processes are gone when nobody holds its output any more.
+        assert process.stderr is not None
+        said = process.stderr.read()
+    (file,) = errors.iterdir()
+    kept = file.read_bytes()
+    assert 3 <= kept.count(b'\n') < 31
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.splitlines()[-1].endswith('interrupted')
+        assert 'Traceback' not in said
+    # A kill may cut a line, which is then written anew.
+    file.write_bytes(kept[:-100])
+    run(*arguments)
+    # All that was whole is kept, as it was.
+    assert file.read_bytes().startswith(kept[:-100].rpartition(b'\n')[0])
+    assert len(images(out)) == len(read_errors(errors, file.stem)) == 30
+
+
+def test_a_worker_that_dies_is_one_clear_line(
+    model: Path,
+    long_drive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(evaluator, '_start_worker', os.abort)
+    arguments = [model, '--data', long_drive, '--output', tmp_path / 'out', '--control']
+    with pytest.raises(SystemExit):
+        evaluate.main([*map(str, arguments), '--processes', '2'])
+    assert 'with fewer --processes' in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_no_report_but_everything_else(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, 'mono_metric_depth.evaluation.report', None)
+    folder = drive(tmp_path / 'drive', [1.0] * 2)
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    assert 'no report' in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == [
+        'errors',
+        'evaluation.json',
+        'images.csv',
+    ]
+
+
+def test_numbers_of_other_models_protocols_and_data_never_mix(model: Path, tmp_path: Path) -> None:
+    folder = drive(tmp_path / 'drive', [1.0] * 3)
+    out = tmp_path / 'out'
+    run(model, '--data', folder, '--output', out, '--control')
+    first = numbers(out)
+    # Another scale in the card, another protocol, other depth under the same name.
+    card = read_card(model)
+    write_card(model, replace(card, scale=replace(card.scale, value=1.05)))
+    run(model, '--data', folder, '--output', out, '--control')
+    assert numbers(out)['models'][0]['stored_scale'] == 1.05
+    assert numbers(out)['models'][0]['scalings'] != first['models'][0]['scalings']
+    run(model, '--data', folder, '--output', out, '--control', '--protocol', 'kitti_eigen')
+    cropped = numbers(out)['models'][0]
+    assert sum(p['pixels'] for p in cropped['bands']) < sum(
+        p['pixels'] for p in first['models'][0]['bands']
+    )
+    shutil.rmtree(folder)
+    drive(folder, [1.5] * 3)
+    run(model, '--data', folder, '--output', out, '--control')
+    assert numbers(out)['models'][0]['oracle_scale']['value'] == pytest.approx(1.5, rel=0.01)
+    # A file under another one's name is refused.
+    files = sorted((out / 'errors').iterdir())
+    shutil.copy(files[0], files[1])
+    with pytest.raises(ValueError, match='another network or protocol'):
+        read_errors(out / 'errors', files[1].stem)
+
+
+def test_images_without_overlap_are_named_and_counted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Truth where the network sees nothing, none at all, all beyond range, a damaged image.
+    wide = Camera(64, 32, 30.0, 30.0, 31.5, 12.0)
+
+    def change(depth: np.ndarray[Any, Any], index: int) -> None:
+        if index == 1:
+            depth[:, 4:] = np.nan
+        if index == 2:
+            depth[:] = np.nan
+        if index == 3:
+            depth[:] = 200.0
+
+    folder = drive(tmp_path / 'drive', [0.5] * 6, change, wide)
+    (folder / 'image' / '000004.png').write_bytes(b'cut')
+    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    out = capsys.readouterr().out
+    skipped = numbers(tmp_path / 'out')['skipped']
+    assert {reason: entry['images'] for reason, entry in skipped.items()} == {
+        'zero_overlap': 1,
+        'no_truth': 1,
+        'out_of_range': 1,
+        'unreadable': 1,
+    }
+    assert 'left out 1 images: zero_overlap' in out
+    assert f'{folder} frame 1: zero overlap: the network saw none of the' in out
+    assert '000004.png' in skipped['unreadable']['first']
+    assert numbers(tmp_path / 'out')['models'][0]['images'] == 2
+
+
+def test_bad_input_is_one_clear_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = drive(tmp_path / 'good', [1.0] * 2)
+    out = ['--output', tmp_path / 'out', '--control']
+    assert 'missing.onnx' in fails(capsys, tmp_path / 'missing.onnx', '--data', good, *out)
+    assert 'no drive' in fails(capsys, model, '--data', good, tmp_path / 'none', *out)
+    assert 'same model' in fails(capsys, model, model, '--data', good, *out)
+    assert '2/8' in fails(capsys, model, '--data', good, *out, '--shard', '9/8')
+    assert '--every' in fails(capsys, model, '--data', good, *out, '--every', 0)
+    assert 'no folder' in fails(capsys, model, '--data', good, '--output', model)
+    # All of that before any work.
+    assert not (tmp_path / 'out').exists()
+    unlabelled = tmp_path / 'unlabelled'
+    image = np.zeros((32, 64, 3), np.uint8)
+    write_sequence(unlabelled, [Frame(i, image, TINY_CAMERA) for i in range(30)])
+    line = fails(capsys, model, '--data', unlabelled, *out)
+    assert 'none of the first 24 frames has ground truth' in line
+    centimetres = drive(tmp_path / 'small', [0.01] * 60)
+    line = fails(capsys, model, '--data', good, centimetres, *out)
+    assert 'median true depth' in line
+    assert 'What was finished is kept' in line
+    key = errors_key(_hash(model), PROTOCOLS['all_pixels'])
+    # Found early, and what was finished by then is there.
+    assert 2 < len(read_errors(tmp_path / 'out' / 'errors', key)) < 30
+
+
+def test_drives_without_ground_truth_beside_others_are_named(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = drive(tmp_path / 'good', [1.0] * 30)
+    image = np.zeros((32, 64, 3), np.uint8)
+    write_sequence(tmp_path / 'bare', [Frame(i, image, TINY_CAMERA) for i in range(3)])
+    run(model, '--data', good, tmp_path / 'bare', '--output', tmp_path / 'out', '--control')
+    assert f'no image could be compared of {tmp_path / "bare"}' in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason='the sample is not at hand')
+def test_the_real_sample_by_one_command(tmp_path: Path) -> None:
+    from mono_metric_depth.estimator import DEFAULT_MODEL
+
+    run(
+        DEFAULT_MODEL,
+        *('--data', SAMPLE, f'{SAMPLE}#CAMERA_05', '--protocol', 'ddad'),
+        *('--output', tmp_path / 'out', '--control'),
+    )
+    document = numbers(tmp_path / 'out')
+    (found,) = document['models']
+    assert (found['images'], found['drives']) == (6, 2)
+    assert any('ddad has 3950 images' in line for line in document['warnings'])
+    assert document['skipped'] == {}
+    assert math.isfinite(found['scalings']['transferred']['abs_rel']['value'])
+
+
+def test_a_model_without_a_known_source_says_so(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = drive(tmp_path / 'drive', [1.0])
+    card = read_card(model)
+    scale = GlobalScale(1.0, 0.9, 1.1, 0.95, 'theil_sen', 10, 0.1, 'made up')
+    write_card(model, replace(card, scale=scale, provenance={'source': ['/not/here']}))
+    run(model, '--data', folder, '--output', tmp_path / 'out')
+    assert 'no control without a network, give --control' in capsys.readouterr().out
+    # One image tells nothing about others: no interval.
+    found = numbers(tmp_path / 'out')['models'][0]
+    assert found['scalings']['transferred']['abs_rel']['low'] is None
+
+
+def _hash(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,166 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report, as a browser shows it on a phone and on a desk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
+
+from mono_metric_depth.commands import evaluate
+from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation.image_errors import ImageErrors, image_errors
+from mono_metric_depth.evaluation.protocol import PROTOCOLS
+from mono_metric_depth.evaluation.report_pictures import chosen_frames, error_colours
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.model_card import read_card, write_card
+
+HOSTILE = '<script>alert("$a$")</script>&{x}%s'
+
+
+def write_drive(folder: Path, factors: np.ndarray[Any, Any], depth: bool = True) -> Path:
+    rows = np.broadcast_to(TINY_DEPTH[:, None], (32, 64))
+    rng = np.random.default_rng(0)
+    frames = [
+        Frame(
+            number * 10**8,
+            rng.integers(0, 255, (32, 64, 3), dtype=np.uint8),
+            TINY_CAMERA,
+            (factor * rows).astype(np.float32) if depth else None,
+        )
+        for number, factor in enumerate(factors)
+    ]
+    write_sequence(folder, frames)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two models with hostile names, on drives with hostile names."""
+    pytest.importorskip('matplotlib')
+    folder = tmp_path_factory.mktemp('report')
+    factors = np.linspace(0.7, 1.1, 15)
+    drives = [
+        write_drive(folder / f'{n} <u>{"long" * 30}&amp; $\\frac {n}$', factors) for n in (1, 2)
+    ]
+    drives.append(write_drive(folder / '<i>bare', factors[:2], depth=False))
+    models = [folder / '<img src=x onerror=alert(1)>.onnx', folder / f'{"wide" * 12}.onnx']
+    for number, model in enumerate(models):
+        write_tiny_model(model, TINY_DEPTH * np.float32(1 - 0.1 * number))
+        card = read_card(model)
+        provenance = {'trained': HOSTILE, 'source': [HOSTILE], 'long': 'x' * 400}
+        scale = replace(card.scale, source=HOSTILE)
+        write_card(model, replace(card, name=HOSTILE, scale=scale, provenance=provenance))
+    output = folder / 'out'
+    arguments = [*models, '--data', *drives, '--output', output, '--control', drives[0]]
+    evaluate.main([*map(str, arguments), '--processes', '1'])
+    return output / 'report.html'
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_names_from_files_are_text_and_nothing_is_fetched(page: Path) -> None:
+    parser = _Tags()
+    text = page.read_text()
+    parser.feed(text)
+    tags = {tag for tag, _ in parser.found}
+    assert not tags & {'script', 'iframe', 'object', 'embed', 'form', 'i', 'u'}
+    for tag, attributes in parser.found:
+        assert not [name for name in attributes if name.startswith('on')], tag
+        for name in ('src', 'href', 'srcset'):
+            assert (attributes.get(name) or 'data:').startswith('data:')
+    assert '&lt;img src=x onerror=alert(1)&gt;' in text
+    assert '&lt;script&gt;alert(' in text
+    assert "default-src 'none'" in text
+    assert 'http://' not in text
+    assert 'https://' not in text
+    pictures = [attributes for tag, attributes in parser.found if tag == 'img']
+    assert len(pictures) == 6 + 4 * 6
+    assert all(picture['alt'] for picture in pictures)
+
+
+@pytest.mark.parametrize(('width', 'name'), [(390, 'phone'), (1280, 'desk')])
+def test_the_page_is_whole_in_chromium(width: int, name: str, page: Path, tmp_path: Path) -> None:
+    pytest.importorskip('PySide6.QtWebEngineWidgets', exc_type=ImportError)
+    picture = tmp_path / f'{name}.png'
+    browser = Path(__file__).with_name('browser.py')
+    done = subprocess.run(
+        [sys.executable, browser, page, str(width), picture],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen['width'] == width
+    assert seen['console'] == []
+    assert seen['scrollWidth'] <= seen['clientWidth']
+    assert seen['cut'] == []
+    assert len(seen['images']) == 30
+    for image in seen['images']:
+        assert image['loaded'], image
+        assert image['width'] > 100, image
+        assert image['height'] > 40, image
+    for words in ('AbsRel', 'Stored scale against oracle', 'Worst and best frames', HOSTILE):
+        assert words in seen['text']
+    assert seen['title'].startswith('Depth evaluation: <img src=x')
+    shown = cv2.imread(str(picture))
+    assert shown is not None
+    # Painted from top to bottom.
+    for part in np.array_split(shown, 8):
+        assert part.std() > 5
+
+
+def errors(values: list[float]) -> list[ImageErrors]:
+    """Images with these AbsRel."""
+    true = np.full((6, 6), 10, np.float32)
+    return [
+        ImageErrors(
+            'drive',
+            n,
+            '',
+            n,
+            **image_errors(true * np.float32(1 + v), true, 1.0, PROTOCOLS['all_pixels']),
+        )
+        for n, v in enumerate(values)
+    ]
+
+
+def test_worst_and_best_are_no_neighbours_where_there_are_others() -> None:
+    values = [0.5, 0.9, 0.89, *[0.2] * 20, 0.6, *[0.1] * 20]
+    chosen = chosen_frames(errors(values))
+    assert [label for _, label in chosen] == ['W1', 'W2', 'W3', 'B1', 'B2', 'B3']
+    worst = [number for number, label in chosen if label[0] == 'W']
+    assert worst[:2] == [1, 23]
+    assert min(abs(a - b) for a in worst for b in worst if a != b) >= 10
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 5])
+def test_few_frames_are_shown_once(count: int) -> None:
+    chosen = [number for number, _ in chosen_frames(errors([0.1 * n for n in range(count)]))]
+    assert len(set(chosen)) == len(chosen) == count
+
+
+def test_errors_have_colours_that_tell_near_from_far() -> None:
+    near, right, far = error_colours(np.array([-0.5, 0.0, 0.9])).astype(int)
+    assert near[2] > near[0] + 100  # BGR: red
+    assert far[0] > far[2] + 100
+    assert np.ptp(right) < 5
