@@ -119,7 +119,13 @@ class DepthNode(LifecycleNode):
         """Load and warm the engine, create the output topics."""
         path = Path(self._values.model or DEFAULT_MODEL).expanduser()
         try:
-            self._estimator = DepthEstimator.load(path, threads=self._values.threads)
+            self._estimator = DepthEstimator.load(
+                path,
+                engine=self._values.engine,
+                precision=self._values.precision,
+                threads=self._values.threads,
+                say=self.get_logger().info,
+            )
             self._outputs = DepthOutputs(self)
         except Exception as err:
             self._free()
@@ -276,6 +282,9 @@ class DepthNode(LifecycleNode):
                 'engine': engine.name,
                 'provider': engine.provider,
             }
+            parity = getattr(engine, 'parity', None)  # ONNX Runtime is what others compare with
+            if parity is not None:
+                values['parity'] = str(parity)
         status = DiagnosticStatus(
             level=level,
             name=f'{self.get_fully_qualified_name()}: depth',
