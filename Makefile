@@ -41,6 +41,10 @@ $(READY): setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools<80'
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[ros,train,demo,dev]'
+	# Bindings without libraries, 1 MB each: tests read the names and signatures of TensorRT there.
+	-for version in cu12-bindings==10.3.0 cu13-bindings==10.16.1.11 cu13-bindings==11.4.0.106; do \
+	  $(BIN)/python -m pip install --quiet --no-deps --upgrade \
+	    --target $(VENV)/tensorrt/$${version#*==} tensorrt-$$version; done
 	touch $@
 
 clean:

@@ -137,9 +137,11 @@ def measure_parity(
             if len(ratio):
                 scales.append(float(np.median(ratio)))
                 errors.append(np.abs(ratio - 1))
-    if not scales:
-        msg = f'{model}: engine and model give no usable depth on any frame to compare'
+    if not scales and not unusable:
+        msg = f'{model}: the model gives no usable depth on any frame that engines are checked on'
         raise EngineError(msg)
+    if not scales:
+        scales, errors = [np.nan], [np.full(1, np.nan)]
     every = np.concatenate(errors)
     parity = Parity(
         precision,

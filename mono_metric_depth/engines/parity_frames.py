@@ -38,11 +38,14 @@ def parity_frames(card: ModelCard) -> NDArray[np.float32]:
     """
     entries = json.loads((FOLDER / 'frames.json').read_text())['frames']
     canonical = card.canonical_camera
+    alignments: dict[Camera, Alignment] = {}
     frames = np.empty((len(entries), 3, canonical.height, canonical.width), np.float32)
     for entry, frame in zip(entries, frames, strict=True):
         values = entry['camera']
         camera = Camera(**{**values, 'distortion': tuple(values['distortion'])})
-        alignment = Alignment(camera, canonical)
+        if camera not in alignments:
+            alignments[camera] = Alignment(camera, canonical)
+        alignment = alignments[camera]
         image = cv2.imread(str(FOLDER / entry['file']))
         if image is None:
             msg = f'{FOLDER / entry["file"]} cannot be read; install the package again'

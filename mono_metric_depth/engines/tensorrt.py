@@ -174,18 +174,18 @@ class TensorRTEngine:
         """Record a run, unless TensorRT does something that cannot be recorded."""
         mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call('cudaStreamBeginCapture', self._stream, mode)
-        graph = None
+        whole, graph = True, None
         try:
             self._enqueue(lane, count)
         except EngineError:
-            pass  # it runs as well without a graph, only later
-        finally:
-            try:
-                graph = call('cudaStreamEndCapture', self._stream)
-            except EngineError:
-                graph = None
-        if graph is not None and int(graph):
+            whole = False  # it runs as well without a graph, only later
+        try:
+            graph = call('cudaStreamEndCapture', self._stream)
+        except EngineError:
+            whole = False
+        if whole:
             lane.graph = call('cudaGraphInstantiate', graph, 0)
+        if graph is not None and int(graph):
             call('cudaGraphDestroy', graph)
 
     def _runtime_configuration(self) -> tuple[Any, Any]:
