@@ -214,7 +214,7 @@ class EngineCache:
             found = json.loads(content)
         except FileNotFoundError:
             return None, ''
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, RecursionError) as err:
             return None, f'{path.name} is damaged: {err}'
         if not isinstance(found, dict):
             return None, f'{path.name} is damaged: it holds no object'

@@ -44,7 +44,7 @@ class Tolerance:
 
 
 #: By precision. Twice and more what the shipped networks show in it, and far below what would be
-#: seen in depth; ``benchmark/engine_parity.py`` prints what they show.
+#: seen in depth; ``benchmark/engines.py`` prints what they show.
 TOLERANCES = {
     'fp32': Tolerance(scale=0.001, frame_scale=0.002, median=0.001, p99=0.01),
     'fp16': Tolerance(scale=0.003, frame_scale=0.006, median=0.003, p99=0.03),

@@ -31,6 +31,7 @@ from mono_metric_depth.onnx_metadata import read_metadata, write_metadata
 PRECISIONS = ('fp32', 'fp16', 'int8')
 #: In the metadata of a converted file: what it was made from and how.
 CONVERSION_KEY = 'mono_metric_depth.conversion'
+_WEIGHTED = {'Conv', 'ConvTranspose', 'Gemm', 'MatMul'}
 
 
 def convert_model(
@@ -141,21 +142,93 @@ def _head(model: Any) -> list[str]:
         node = makers.get(waiting.pop())
         if node is not None and node.name not in head:
             head.append(node.name)
-            if node.op_type not in {'Conv', 'ConvTranspose', 'Gemm', 'MatMul'}:
+            if node.op_type not in _WEIGHTED:
                 waiting.extend(node.input)
     return head
 
 
+def _stem(model: Any, image: str) -> list[str]:
+    """Names of the nodes up to the first convolutions."""
+    stem: list[str] = []
+    reached = {image}
+    while True:
+        found = [
+            node
+            for node in model.graph.node
+            if node.name not in stem and reached.intersection(node.input)
+        ]
+        if not found:
+            return stem
+        stem += [node.name for node in found]
+        reached = {name for node in found if node.op_type not in _WEIGHTED for name in node.output}
+
+
 def _to_half(model: Any, target: Path) -> None:
+    """Convert all but the head.
+
+    The converter rounds to half floats between any two nodes that it is told to leave alone, and
+    the output, too. So the head is cut off first, and put back as it was.
+    """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of numbers too small for half a float
-        converted = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=_head(model)
-        )
-    onnx.save(converted, target)
+    head, graph = _head(model), model.graph
+    head_nodes = [node for node in graph.node if node.name in head]
+    body_nodes = [node for node in graph.node if node.name not in head]
+    made = {name for node in body_nodes for name in node.output}
+    cut = sorted({name for node in head_nodes for name in node.input} & made)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    head_constants = []
+    for node in head_nodes:
+        for index, name in enumerate(node.input):
+            if name in constants:  # the body may have it, too, as a half float
+                node.input[index] = f'head.{name}'
+                tensor = onnx.TensorProto.FromString(constants[name].SerializeToString())
+                tensor.name = node.input[index]
+                head_constants.append(tensor)
+    unique = {tensor.name: tensor for tensor in head_constants}
+    used = {name for node in body_nodes for name in node.input}
+    outputs = list(graph.output)
+    body = onnx.helper.make_graph(
+        body_nodes,
+        graph.name,
+        graph.input,
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in cut],
+        [tensor for name, tensor in constants.items() if name in used],
+    )
+    half = onnx.helper.make_model(body, opset_imports=model.opset_import)
+    half.ir_version = model.ir_version
+    if cut:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of numbers too small for half a float
+            half = convert_float_to_float16(half, keep_io_types=True)
+    half.graph.node.extend(head_nodes)
+    half.graph.initializer.extend(unique.values())
+    del half.graph.output[:]
+    half.graph.output.extend(outputs)
+    half.graph.ClearField('value_info')
+    _sort_nodes(half.graph)
+    onnx.checker.check_model(half)
+    onnx.save(half, target)
+
+
+def _sort_nodes(graph: Any) -> None:
+    """Put nodes after those that make their inputs: the converter appends its casts."""
+    ready = {tensor.name for tensor in (*graph.input, *graph.initializer)} | {''}
+    waiting: list[Any] = list(graph.node)
+    ordered: list[Any] = []
+    while waiting:
+        now: list[Any] = []
+        later: list[Any] = []
+        for node in waiting:
+            (now if ready.issuperset(node.input) else later).append(node)
+        if not now:
+            msg = 'its graph has a loop or lacks a tensor'
+            raise ValueError(msg)
+        ready |= {name for node in now for name in node.output}
+        ordered, waiting = ordered + now, later
+    del graph.node[:]
+    graph.node.extend(ordered)
 
 
 def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float32]) -> None:
@@ -166,7 +239,6 @@ def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float
         quantize_static,
     )
 
-    convolutions = [node.name for node in model.graph.node if node.op_type == 'Conv']
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it recommends what _folded has done
     try:
@@ -176,8 +248,7 @@ def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float
             _Frames(card.input_name, frames),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=['Conv'],
-            # The image itself, and the head.
-            nodes_to_exclude=[*convolutions[:1], *_head(model)],
+            nodes_to_exclude=[*_stem(model, card.input_name), *_head(model)],
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
