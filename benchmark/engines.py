@@ -64,11 +64,18 @@ def main() -> None:
                 calibration=calibration if precision == 'int8' else None,
                 say=print,
             )
-            engine = open_built_engine(request)
+            try:
+                engine = open_built_engine(request)
+            except EngineError as err:
+                print(err)
+                continue
             assert engine.parity is not None
             show(precision, engine.parity)
             run = functools.partial(engine.run, batch)
-            times[f'{bindings} {precision}'] = median_time(run)
+            times[f'{bindings} {precision}'] = seconds = median_time(run)
+            if batch == 1:
+                whole = frame_time(engine)
+                print(f'{precision}: {1 - seconds / whole:.0%} of a frame is not the network')
             engine.close()
         eager = times['torch eager']
         print(f'batch {batch}, {gpu.name}, upload and download included')
@@ -87,6 +94,14 @@ def network_inputs() -> np.ndarray:
             estimator.estimate(Image(frame.image, 'rgb'), frame.camera, frame.mount)
             inputs.append(estimator.engine.input[0].copy())
     return np.stack(inputs)
+
+
+def frame_time(engine: Engine) -> float:
+    """Seconds from an image to scaled inverse depth."""
+    estimator = DepthEstimator(engine, CARD)
+    frame = open_sequence(CALIBRATION[0])[0]
+    image = Image(frame.image, 'rgb')
+    return median_time(lambda: estimator.estimate(image, frame.camera, frame.mount))
 
 
 def parity(engine: Engine, precision: str) -> Parity:
