@@ -134,6 +134,7 @@ class DepthEstimator:
         precision: str = 'fp16',
         threads: int = 0,
         say: Callable[[str], object] = _LOG.info,
+        on_step: Callable[[], object] = lambda: None,
     ) -> DepthEstimator:
         """Load a model and warm it up.
 
@@ -143,6 +144,7 @@ class DepthEstimator:
             precision: Of a TensorRT engine.
             threads: Threads of ONNX Runtime; 0 for as many as there are cores.
             say: Tells the operator what is done.
+            on_step: Called now and then while an engine is built; what it raises ends that.
 
         Returns:
             The estimator.
@@ -153,7 +155,13 @@ class DepthEstimator:
         """
         card = read_card(path)
         opened = open_engine(
-            path, card, engine=engine, precision=precision, threads=threads, say=say
+            path,
+            card,
+            engine=engine,
+            precision=precision,
+            threads=threads,
+            say=say,
+            on_step=on_step,
         )
         return cls(opened, card)
 

@@ -14,6 +14,7 @@ import ctypes
 import enum
 import inspect
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -210,6 +211,7 @@ class SimulatedTensorRT:
         self.runs = self.builds = 0
         self.kept = b''
         self.uncapturable = False
+        self.steps, self.step_time = 2, 0.0
 
     def bindings(self) -> Bindings:
         """As the package takes it."""
@@ -292,7 +294,7 @@ class SimulatedTensorRT:
         profile._has['set_shape'] = set_shape
         return profile
 
-    def _build(self, network: Any, config: Any) -> bytes:
+    def _build(self, network: Any, config: Any) -> bytes | None:
         assert network._has['flags'] == 1 << self.api['NetworkDefinitionCreationFlag'].get(
             'STRONGLY_TYPED', -1
         )
@@ -300,13 +302,15 @@ class SimulatedTensorRT:
         monitor = config.progress_monitor
         for method, arguments in (
             ('phase_start', ('building', None, 2)),
-            ('step_complete', ('building', 0)),
+            *[('step_complete', ('building', step)) for step in range(self.steps)],
             ('phase_finish', ('building',)),
         ):
             (overload,) = self.api['IProgressMonitor'][method]
             parameters = list(inspect.signature(getattr(monitor, method)).parameters)
             assert parameters == [name for name, _, _ in overload]
-            getattr(monitor, method)(*arguments)
+            if getattr(monitor, method)(*arguments) is False:
+                return None
+            time.sleep(self.step_time)
         shapes = [profile._has['shapes'] for profile in config._has['profiles']]
         plan = {'onnx': base64.b64encode(network._has['onnx']).decode(), 'shapes': shapes}
         return json.dumps(plan).encode()

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +185,31 @@ def test_the_node_shows_the_engine_and_its_parity(
     assert values()['provider'] == 'Simulated'
     assert values()['parity'].startswith('scale ratio 1.00000')
     assert any('building the tensorrt 10.16' in line for line in robot.logged)
+
+
+def test_a_node_that_is_ended_while_it_builds_ends_soon(
+    start: Callable[..., DepthNode],
+    robot: Robot,
+    simulated: Any,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    from rclpy.executors import ExternalShutdownException
+
+    simulated.steps, simulated.step_time = 3000, 0.02
+    node = start(model=str(model))
+    signal = threading.Timer(2.0, robot.context.try_shutdown)
+    signal.start()
+    begun = time.monotonic()
+    # As when a signal ends ROS: the lifecycle has nobody left to tell.
+    with contextlib.suppress(ExternalShutdownException, RuntimeError):
+        robot.until(node.refused.done, 'the end')
+    signal.join()
+    assert time.monotonic() - begun < 20  # a minute without
+    assert node._refusal == 'ended while its engine was built'
+    assert not list(tmp_path.rglob('*.engine'))
 
 
 def test_the_nodes_choices_are_those_of_the_engines() -> None:

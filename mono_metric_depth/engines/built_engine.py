@@ -55,6 +55,7 @@ class EngineRequest:
         folder: The cache.
         say: Tells the operator what is done.
         progress: Whether to show progress bars.
+        on_step: Called now and then while an engine is built; what it raises ends that.
     """
 
     model: Path
@@ -69,6 +70,7 @@ class EngineRequest:
     folder: Path = field(default_factory=default_cache)
     say: Callable[[str], object] = _LOG.info
     progress: bool = True
+    on_step: Callable[[], object] = lambda: None
 
     def __str__(self) -> str:
         place = self.gpu.name if self.gpu else f'compute capability {self.compute_capability}'
@@ -108,6 +110,7 @@ def stored_engine(
                 PlanOptions(request.batch, request.compute_capability, request.workspace),
                 timing_cache=timing.read_bytes() if timing.is_file() else b'',
                 progress=request.progress,
+                on_step=request.on_step,
             )
             stored = StoredEngine(plan.code, None, plan.seconds)
             cache.store(key, stored)

@@ -32,6 +32,7 @@ def open_engine(
     threads: int = 0,
     cache: Path | None = None,
     say: Callable[[str], object] = _LOG.info,
+    on_step: Callable[[], object] = lambda: None,
 ) -> Engine:
     """Load a model and warm it up.
 
@@ -48,6 +49,7 @@ def open_engine(
         threads: Of ONNX Runtime; 0 for as many as there are cores.
         cache: Folder of TensorRT engines; the user's own cache if left out.
         say: Tells the operator what is done and what is fallen back to.
+        on_step: Called now and then while an engine is built; what it raises ends that.
 
     Returns:
         The engine.
@@ -82,6 +84,7 @@ def open_engine(
                 folder=cache or default_cache(),
                 say=say,
                 progress=False,
+                on_step=on_step,
             )
             return open_built_engine(request)
     runtime = OnnxRuntimeEngine(path, card, batch=batch, threads=threads)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,7 @@ def build_plan(
     *,
     timing_cache: bytes = b'',
     progress: bool = True,
+    on_step: Callable[[], object] = lambda: None,
 ) -> Plan:
     """Compile a network; each tensor has the type that the ONNX file gives it.
 
@@ -66,6 +68,7 @@ def build_plan(
         options: What else is asked of the builder.
         timing_cache: Of an earlier build on this GPU.
         progress: Whether to show a progress bar.
+        on_step: Called at each step of the builder; what it raises ends the build.
 
     Returns:
         The plan.
@@ -93,11 +96,11 @@ def build_plan(
     if not bindings.rtx:  # which measures nothing while it builds
         cache = _timing_cache(config, timing_cache)
     with tqdm(desc='build', unit='step', disable=not progress, leave=False) as bar:
-        monitor = _progress_monitor(trt, bar)
+        monitor = _progress_monitor(trt, bar, on_step)
         config.progress_monitor = monitor
         memory = builder.build_serialized_network(network, config)
-    if monitor.interrupted:
-        raise KeyboardInterrupt
+    if monitor.failure is not None:
+        raise monitor.failure
     if memory is None:
         msg = f'{bindings} cannot build the engine: {"; ".join(errors[-3:])[:1000]}'
         raise EngineError(msg)
@@ -184,29 +187,31 @@ def _timing_cache(config: Any, content: bytes) -> Any:
     return cache
 
 
-def _progress_monitor(trt: Any, bar: Any) -> Any:
-    """Shows the builder's steps; a person's interrupt stops the build at the next one."""
+def _progress_monitor(trt: Any, bar: Any, on_step: Callable[[], object]) -> Any:
+    """Shows the builder's steps; an error or a person's interrupt stops the build at the next."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.interrupted = False
+            self.failure: BaseException | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            try:
-                bar.total = (bar.total or 0) + num_steps
-                bar.set_postfix_str(phase_name, refresh=True)
-            except KeyboardInterrupt:  # it must not pass through the builder
-                self.interrupted = True
+            bar.total = (bar.total or 0) + num_steps
+            self._guard(lambda: bar.set_postfix_str(phase_name, refresh=True))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            try:
-                bar.update()
-            except KeyboardInterrupt:
-                self.interrupted = True
-            return not self.interrupted
+            self._guard(bar.update)
+            self._guard(on_step)
+            return self.failure is None
 
         def phase_finish(self, phase_name: str) -> None:
             pass
+
+        def _guard(self, work: Callable[[], object]) -> None:
+            """Do something; nothing that is raised may pass through the builder."""
+            try:
+                work()
+            except BaseException as err:
+                self.failure = err
 
     return Monitor()

@@ -125,6 +125,7 @@ class DepthNode(LifecycleNode):
                 precision=self._values.precision,
                 threads=self._values.threads,
                 say=self.get_logger().info,
+                on_step=self._require_ros,
             )
             self._outputs = DepthOutputs(self)
         except Exception as err:
@@ -217,6 +218,12 @@ class DepthNode(LifecycleNode):
         if self.context.ok() and self._starter is None:
             self.get_logger().error(f'cannot {transition}: {self._refusal}')
         return TransitionCallbackReturn.FAILURE if foreseen else TransitionCallbackReturn.ERROR
+
+    def _require_ros(self) -> None:
+        """End what takes long when a signal has ended ROS."""
+        if not self.context.ok():
+            msg = 'ended while its engine was built'
+            raise RuntimeError(msg)
 
     # Parameters.
 
