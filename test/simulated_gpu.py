@@ -39,6 +39,7 @@ class Cuda:
         self.calls: list[str] = []
         self.recording: list[Callable[[], None]] | None = None
         self.full = False
+        self.name = b'Simulated'
         attributes = real_cuda.cudaDeviceAttr
         self._attributes = {
             attributes.cudaDevAttrComputeCapabilityMajor: capability[0],
@@ -84,7 +85,7 @@ class Cuda:
         return 1
 
     def _cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
-        return SimpleNamespace(name=b'Simulated')
+        return SimpleNamespace(name=self.name)
 
     def _cudaDeviceGetAttribute(self, attribute: Any, device: int) -> int:  # noqa: N802
         return self._attributes[attribute]

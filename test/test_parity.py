@@ -141,8 +141,8 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda out, run: out * np.float32(1.04 if run % 3 == 0 else 1.0),
         r'scale of one frame off by 4\.',
     ),
-    'one place of the batch scaled': (
-        lambda out, run: out * np.float32([1, 1.04, 1][: len(out)]).reshape(-1, 1, 1, 1),
+    'last place of the batch scaled': (
+        lambda out, run: out * np.float32([1, 1, 1.04][: len(out)]).reshape(-1, 1, 1, 1),
         'scale of one frame off by 4',
     ),
     'noisy': (_noise, 'median depth error'),

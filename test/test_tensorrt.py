@@ -202,6 +202,16 @@ def test_an_engine_is_built_and_checked_once(machine: Machine) -> None:
     assert engine.parity is not None
 
 
+def test_another_gpu_has_an_engine_of_its_own_where_tensorrt_needs_that(machine: Machine) -> None:
+    machine.open()
+    machine.cuda.name = b'Another'
+    engine = machine.open()
+    assert engine.provider == 'Another'
+    rtx = machine.trt.bindings().rtx
+    assert machine.trt.builds == (1 if rtx else 2)
+    assert any('gpu is Another, was Simulated' in line for line in machine.said) != rtx
+
+
 FAULTS: dict[str, Any] = {
     'scaled': lambda out, run: out * np.float32(1.03),
     'noisy': lambda out, run: out * np.random.default_rng(run).uniform(0.9, 1.1, out.shape),
