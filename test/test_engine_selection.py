@@ -20,6 +20,7 @@ from mono_metric_depth.engines import EngineError, cuda, selection
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.selection import ENGINES, open_engine
 from mono_metric_depth.engines.tensorrt import TensorRTEngine
+from mono_metric_depth.engines.tensorrt_bindings import find_bindings
 from mono_metric_depth.model_card import write_card
 
 if TYPE_CHECKING:
@@ -131,6 +132,27 @@ def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_named(
     engine = open_engine(model, make_card(), threads=1, say=said.append)
     assert isinstance(engine, OnnxRuntimeEngine)
     assert 'has no engines for Simulated (compute 8.7)' in said[0]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'TensorRT is not installed: neither tensorrt .* nor tensorrt_rtx'),
+        ("__version__ = '8.6.2'", r'cannot be used: tensorrt 8\.6\.2 is older than 10'),
+        ("raise ImportError('libnvinfer.so.10: no such file')", 'cannot be used: .*libnvinfer'),
+    ],
+)
+def test_bindings_that_cannot_be_used_are_named(
+    content: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {'tensorrt': object()} if content else {}
+    monkeypatch.setattr('importlib.util.find_spec', found.get)
+    (tmp_path / 'tensorrt.py').write_text(content or '')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'tensorrt', raising=False)
+    with pytest.raises(EngineError, match=message):
+        find_bindings.__wrapped__()
+    sys.modules.pop('tensorrt', None)
 
 
 def test_nothing_of_tensorrt_is_imported_where_it_is_not_used() -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from mono_metric_depth.engines import EngineError
 
 _LOG = logging.getLogger(__name__)
+#: The first whose networks can be strongly typed, with the calls that are made here.
+_OLDEST = 10
 #: PyPI has TensorRT for RTX in two parts: the bindings, and a package with the libraries.
 _RTX_BINDINGS = 'tensorrt_rtx_bindings'
 _RTX_LIBRARIES = 'onnxruntime_ep_nv_tensorrt_rtx'
@@ -92,11 +94,14 @@ def find_bindings() -> Bindings:
             if module == _RTX_BINDINGS:
                 _load_rtx_libraries()
             trt = importlib.import_module(module)
+            if name == 'tensorrt' and int(trt.__version__.partition('.')[0]) < _OLDEST:
+                failures.append(f'{module} {trt.__version__} is older than {_OLDEST}')
+                continue
             return Bindings(trt, name, trt.__version__)
         except (ImportError, OSError, AttributeError) as err:
             failures.append(f'{module}: {err}')
     if failures:
-        msg = f'TensorRT is installed but cannot be loaded: {"; ".join(failures)}'
+        msg = f'TensorRT is installed but cannot be used: {"; ".join(failures)}'
     else:
         msg = (
             'TensorRT is not installed: neither tensorrt (10 or 11, part of JetPack) nor '
