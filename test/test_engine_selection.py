@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from samples import make_card, write_model
 
+from mono_metric_depth.commands import build_engine
 from mono_metric_depth.engines import EngineError, cuda, selection
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.selection import ENGINES, open_engine
@@ -164,6 +165,24 @@ def test_nothing_of_tensorrt_is_imported_where_it_is_not_used() -> None:
         'assert not heavy & set(sys.modules), heavy & set(sys.modules)'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_build_engine_checks_what_it_builds_on_the_gpu_that_is_there(
+    model: Path, simulated: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(model), '--precision', 'fp32', '--cache', str(tmp_path / 'cache')]
+    build_engine.main([*arguments, '--batch', '1..2'])
+    said = capsys.readouterr().out
+    assert 'engine  tensorrt 10.16.1.11 on Simulated' in said
+    assert 'parity  scale ratio 1.00000' in said
+    (kept,) = (tmp_path / 'cache').glob('*.engine')
+    assert f'kept    {kept}' in said
+    assert simulated.builds == 1
+    simulated.fault = lambda out, run: out * 0.97
+    with pytest.raises(SystemExit):
+        build_engine.main([*arguments, '--batch', '1..2', '--again'])
+    assert 'refused: depth scaled by 0.9700' in capsys.readouterr().err
+    assert not kept.exists()
 
 
 # The node.
