@@ -34,6 +34,7 @@ models: $(READY)
 	$(BIN)/fit_scale $(MODEL) --target $(ROBOT) --every 4 --write
 	$(BIN)/fit_scale $(MODEL) world:town:1000-1005x40 --target $(ROBOT) --every 4 --figure docs/scale.png
 
+# Last, bindings of TensorRT without its libraries, 1 MB each: tests read names and signatures there.
 $(READY): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 	  { echo 'ROS 2 from PyPI needs Python 3.11 or 3.12: make PYTHON=python3.12 ...' >&2; exit 1; }
@@ -41,6 +42,9 @@ $(READY): setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools<80'
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[ros,train,demo,dev]'
+	-for version in cu12-bindings==10.3.0 cu13-bindings==10.16.1.11 cu13-bindings==11.4.0.106; do \
+	  $(BIN)/python -m pip install --quiet --no-deps --upgrade \
+	    --target $(VENV)/tensorrt/$${version#*==} tensorrt-$$version; done
 	touch $@
 
 clean:

@@ -17,6 +17,16 @@ ROS = [
     'ros-lifecycle-msgs==2.0.3',
     'ros-std-srvs==5.3.6',
 ]
+TENSORRT = ['cuda-bindings>=12.8', 'onnx>=1.17']
+# TensorRT for RTX: the bindings, and a package that holds the libraries (146 MB).
+RTX = [
+    f'{package}; python_version >= "3.11" and python_version < "3.14" and '
+    'sys_platform == "linux" and platform_machine == "x86_64"'
+    for package in (
+        'tensorrt-rtx-cu13-bindings==1.7.1.116',
+        'onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0',
+    )
+]
 TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'tensorboard']
 DEV = [
     # colcon builds ament_python packages with setup.py install, which newer ones lack.
@@ -33,6 +43,8 @@ DEV = [
     'ruff',
     'scipy',
     'types-PyYAML',
+    *TENSORRT,
+    *RTX,
 ]
 
 setup(
@@ -45,7 +57,7 @@ setup(
     maintainer_email='maintainers@mono-metric-depth.invalid',
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'models/*.onnx']},
+    package_data={PACKAGE: ['py.typed', 'models/*.onnx', 'parity_frames/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -65,6 +77,8 @@ setup(
             f'{package}; python_version >= "3.11" and python_version < "3.13"' for package in ROS
         ],
         'train': TRAIN,
+        'tensorrt': TENSORRT,
+        'rtx': [*TENSORRT, *RTX],
         'demo': ['matplotlib'],
         'report': ['matplotlib'],
         'dev': DEV,
@@ -75,6 +89,7 @@ setup(
             f'{name} = {PACKAGE}.commands.{name}:main'
             for name in (
                 'depth_node',
+                'build_engine',
                 'drive',
                 'drives',
                 'model_card',

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from mono_metric_depth.alignment import Alignment, Resolution
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import Engine
-from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCard, read_card
 
 #: The model that ships with the package.
 DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
 
+_LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
 _ROWS = 16
@@ -143,24 +145,44 @@ class DepthEstimator:
         self._unusable = np.empty((2, camera.height, camera.width), np.bool_)
 
     @classmethod
-    def load(cls, path: Path | str = DEFAULT_MODEL, *, threads: int = 0) -> DepthEstimator:
-        """Load a model with ONNX Runtime and warm it up.
+    def load(
+        cls,
+        path: Path | str = DEFAULT_MODEL,
+        *,
+        engine: str = 'onnxruntime',
+        precision: str = 'fp16',
+        threads: int = 0,
+        say: Callable[[str], object] = _LOG.info,
+        on_step: Callable[[], object] = lambda: None,
+    ) -> DepthEstimator:
+        """Load a model and warm it up.
 
         Args:
             path: ONNX file with a card.
-            threads: Threads of the runtime; 0 for as many as there are cores.
+            engine: What runs it: see :func:`~mono_metric_depth.engines.selection.open_engine`.
+            precision: Of a TensorRT engine.
+            threads: Threads of ONNX Runtime; 0 for as many as there are cores.
+            say: Tells the operator what is done.
+            on_step: Called now and then while an engine is built; what it raises ends that.
 
         Returns:
             The estimator.
 
         Raises:
             ModelCardError: If the file is missing, damaged or has no valid card.
-            EngineError: If the runtime cannot load it.
+            EngineError: If the engine cannot load it, or is refused.
         """
         card = read_card(path)
-        engine = OnnxRuntimeEngine(path, card, threads=threads)
-        engine.warm_up()
-        return cls(engine, card)
+        opened = open_engine(
+            path,
+            card,
+            engine=engine,
+            precision=precision,
+            threads=threads,
+            say=say,
+            on_step=on_step,
+        )
+        return cls(opened, card)
 
     def alignment(self, camera: Camera, mount: Mount | None = None) -> Alignment:
         """The resampling for a camera; made once per camera and mount.
@@ -219,7 +241,7 @@ class DepthEstimator:
         pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
         self._normalise(aligned, alignment)
-        self.engine.run()
+        self.engine.run(1)
         self._invert(self.engine.output[0, 0], alignment)
 
         def network_image() -> Image:
@@ -253,17 +275,7 @@ class DepthEstimator:
 
     def _normalise(self, aligned: Image, alignment: Alignment) -> None:
         """Write an aligned image into the engine's input, unseen pixels as 0."""
-        full_scale = float(np.iinfo(aligned.pixels.dtype).max)
-        normalisation = self.card.normalisation
-        target = self.engine.input[0]
-        for index, channel in enumerate(normalisation.channels):
-            mean, std = normalisation.mean[index], normalisation.std[index]
-            plane = aligned.pixels
-            if plane.ndim == 3:
-                plane = plane[..., aligned.channels.index(channel)]
-            np.multiply(plane, np.float32(1 / (full_scale * std)), out=target[index])
-            target[index] -= np.float32(mean / std)
-        target *= alignment.seen
+        self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[0])
 
 
 def require_same_size(width: int, height: int, camera: Camera) -> None:

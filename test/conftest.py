@@ -47,6 +47,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope='session')
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every network with random weights, as an ONNX file with a card."""
+    pytest.importorskip('torch')
+    from random_networks import export_networks
+
+    return export_networks(tmp_path_factory.mktemp('exported'))
+
+
 def write_tiny_model(path: Path, depth: NDArray[np.float32]) -> None:
     """Write a model that puts out (32,) depth by the pixel's row (m), whatever the image."""
     onnx = pytest.importorskip('onnx')

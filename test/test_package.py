@@ -24,6 +24,7 @@ COMMANDS = (
     'train',
     'finetune',
     'replay',
+    'build_engine',
     'demo',
 )
 
@@ -89,7 +90,8 @@ def test_a_broken_floor_is_noticed(checkout: Path, tmp_path: Path) -> None:
 def test_the_node_starts_without_torch_and_the_core_without_ros() -> None:
     program = (
         'import sys\n'
-        'for name in ("torch", "onnx", "matplotlib"):\n    sys.modules[name] = None\n'
+        'for name in ("torch", "onnx", "matplotlib", "cuda", "tensorrt"):\n'
+        '    sys.modules[name] = None\n'
         'import mono_metric_depth.nodes.depth_node\n'
         'import mono_metric_depth.commands.depth_node, mono_metric_depth.commands.model_card\n'
     )
@@ -125,6 +127,9 @@ def test_colcon_builds_the_package(checkout: Path, tmp_path: Path) -> None:
         'from mono_metric_depth.commands import configuration_file, model_card\n'
         f'assert str(configuration_file("source_supervised.yaml")).startswith({str(prefix)!r})\n'
         'model_card.main([])\n'
+        'from mono_metric_depth.engines.parity_frames import parity_frames\n'
+        'from mono_metric_depth.estimator import DEFAULT_MODEL\n'
+        'assert len(parity_frames(model_card.read_card(DEFAULT_MODEL))) == 8\n'
     )
     out = run(sys.executable, '-c', program, cwd=tmp_path, PYTHONPATH=str(library))
     assert 'canonical camera' in out

@@ -32,6 +32,7 @@ OURS = (
     'fit_scale',
     'evaluate',
     'depth_node',
+    'build_engine',
 )
 
 

@@ -70,7 +70,7 @@ class _ConstantEngine:
         self.input = np.zeros((1, 3, *depth.shape), np.float32)
         self.output = depth[None, None]
 
-    def run(self) -> None:
+    def run(self, images: int) -> None:
         """Nothing to do."""
 
     warm_up = close = run

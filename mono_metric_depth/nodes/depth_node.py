@@ -119,7 +119,14 @@ class DepthNode(LifecycleNode):
         """Load and warm the engine, create the output topics."""
         path = Path(self._values.model or DEFAULT_MODEL).expanduser()
         try:
-            self._estimator = DepthEstimator.load(path, threads=self._values.threads)
+            self._estimator = DepthEstimator.load(
+                path,
+                engine=self._values.engine,
+                precision=self._values.precision,
+                threads=self._values.threads,
+                say=self.get_logger().info,
+                on_step=self._require_ros,
+            )
             self._outputs = DepthOutputs(self)
         except Exception as err:
             self._free()
@@ -212,6 +219,12 @@ class DepthNode(LifecycleNode):
             self.get_logger().error(f'cannot {transition}: {self._refusal}')
         return TransitionCallbackReturn.FAILURE if foreseen else TransitionCallbackReturn.ERROR
 
+    def _require_ros(self) -> None:
+        """End what takes long when a signal has ended ROS."""
+        if not self.context.ok():
+            msg = 'ended while its engine was built'
+            raise RuntimeError(msg)
+
     # Parameters.
 
     def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
@@ -276,6 +289,9 @@ class DepthNode(LifecycleNode):
                 'engine': engine.name,
                 'provider': engine.provider,
             }
+            parity = getattr(engine, 'parity', None)  # ONNX Runtime is what others compare with
+            if parity is not None:
+                values['parity'] = str(parity)
         status = DiagnosticStatus(
             level=level,
             name=f'{self.get_fully_qualified_name()}: depth',

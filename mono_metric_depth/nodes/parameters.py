@@ -13,6 +13,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from mono_metric_depth.alignment import Resolution
+from mono_metric_depth.engines.precision import PRECISIONS
+from mono_metric_depth.engines.selection import ENGINES
 
 #: When a parameter changes: once at the start, while unconfigured, or between any two frames.
 Changes = Literal['never', 'unconfigured', 'running']
@@ -56,6 +58,19 @@ class Parameters:
         'Threads of the network; 0 for as many as there are cores.',
         'unconfigured',
         span=(0, 256),
+    )
+    engine: str = parameter(
+        'auto',
+        'What runs the network; auto: TensorRT where a GPU and its bindings are, else '
+        'ONNX Runtime.',
+        'unconfigured',
+        choices=ENGINES,
+    )
+    precision: str = parameter(
+        'fp16',
+        'Precision of a TensorRT engine; int8 has to be calibrated by build_engine.',
+        'unconfigured',
+        choices=PRECISIONS,
     )
     image_transport: Literal['raw', 'compressed'] = parameter(
         'raw',

@@ -1,0 +1,176 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""``build_engine``: build a model's TensorRT engine, check it, and keep it for the node."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.datasets import open_sequence, sequence_names
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.built_engine import (
+    EngineRequest,
+    open_built_engine,
+    stored_engine,
+)
+from mono_metric_depth.engines.cuda import find_gpu
+from mono_metric_depth.engines.engine_cache import default_cache
+from mono_metric_depth.engines.precision import PRECISIONS
+from mono_metric_depth.engines.selection import usable_tensorrt
+from mono_metric_depth.engines.tensorrt_bindings import find_bindings
+from mono_metric_depth.engines.tensorrt_plan import WORKSPACE, buildable_capabilities
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, EstimatorError
+from mono_metric_depth.image import Image
+from mono_metric_depth.model_card import read_card
+from mono_metric_depth.mount_statistics import mean_mount
+
+_MAX_BATCH = 64
+#: Frames of the user's own drives that int8 is calibrated and engines are checked on.
+_CALIBRATION, _CHECKED = 64, 16
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build an engine."""
+    with errors_in_one_line():
+        try:
+            _build(_options(arguments))
+        except EngineError as err:
+            fail(str(err))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='build_engine',
+        description=__doc__,
+        epilog='A DRIVE is a ROS 2 bag (BAG#/topic names the image topic), a folder of the drive '
+        'command, a DGP json or world:DOMAIN:SEED. Engines are machine code: they are only '
+        "loaded from the user's own cache, never from elsewhere.",
+    )
+    parser.add_argument(
+        'model', type=Path, nargs='?', default=DEFAULT_MODEL, help='the shipped model if left out'
+    )
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp16')
+    parser.add_argument(
+        '--batch', type=_batch, default=(1, 1), help='images at once, as 3 or 1..3 (default: 1)'
+    )
+    parser.add_argument(
+        '--calibrate', metavar='DRIVE', nargs='+', help='show int8 the range of activations'
+    )
+    parser.add_argument(
+        '--check', metavar='DRIVE', nargs='+', help='check the engine on these, not stored frames'
+    )
+    parser.add_argument(
+        '--compute-capability',
+        metavar='8.9',
+        help='build for another GPU than the one here (TensorRT for RTX); checked when it runs',
+    )
+    parser.add_argument(
+        '--workspace', type=int, default=WORKSPACE >> 20, help='MiB for a layer (default: 1024)'
+    )
+    parser.add_argument('--cache', type=Path, default=default_cache(), help='folder of engines')
+    parser.add_argument('--output', type=Path, help='copy the engine here, for other programs')
+    parser.add_argument('--again', action='store_true', help='build it even if it is there')
+    options = parser.parse_args(arguments)
+    if options.calibrate and options.precision != 'int8':
+        fail(f'--calibrate is for --precision int8, not {options.precision}')
+    if options.check and options.compute_capability:
+        fail('--check needs the GPU: leave out --compute-capability')
+    if not 1 <= options.workspace <= 1 << 20:
+        fail(f'--workspace must be 1 to {1 << 20} MiB, got {options.workspace}')
+    if options.output and not options.output.absolute().parent.is_dir():
+        fail(f'{options.output}: there is no such folder')
+    return options
+
+
+def _build(options: argparse.Namespace) -> None:
+    card = read_card(options.model)
+    gpu = None
+    if options.compute_capability:
+        bindings = find_bindings()
+        capability = options.compute_capability
+        known = buildable_capabilities(bindings)
+        if bindings.rtx and capability not in known:
+            fail(f'{bindings} builds for compute capability {", ".join(known)}, not {capability}')
+        if not bindings.rtx and capability != find_gpu().compute_capability:
+            fail(
+                f'{bindings} builds for the GPU here alone (compute capability '
+                f'{find_gpu().compute_capability}): run build_engine on the robot'
+            )
+    else:
+        bindings, gpu = usable_tensorrt()
+        capability = gpu.compute_capability
+    request = EngineRequest(
+        options.model,
+        card,
+        bindings,
+        capability,
+        gpu,
+        options.precision,
+        options.batch,
+        _inputs(options.model, options.calibrate, _CALIBRATION) if options.calibrate else None,
+        options.workspace << 20,
+        options.cache,
+        print,
+    )
+    if gpu is not None:
+        checked = _inputs(options.model, options.check, _CHECKED) if options.check else None
+        engine = open_built_engine(request, frames=checked, anew=options.again or bool(checked))
+        print(f'engine  {engine.name} on {engine.provider}')
+        print(f'parity  {engine.parity}')
+        engine.close()
+        request = dataclasses.replace(request, calibration=None)
+    cache, key, stored = stored_engine(request, anew=options.again and gpu is None)
+    if stored.parity is not None and not stored.parity.passed:
+        fail(f'the {request} was refused here: {"; ".join(stored.parity.findings)}')
+    if stored.parity is None:
+        print('not checked yet: that needs the GPU; the node does it when it first loads it')
+    print(f'kept    {cache.path(key)} ({stored.seconds:.1f} s to build)')
+    if options.output and stored.code is not None:
+        shutil.copyfile(cache.path(key), options.output)
+        print(f'copied  {options.output}')
+
+
+def _batch(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'(\d{1,3})(?:\.\.(\d{1,3}))?', text)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= low <= high <= _MAX_BATCH:
+        msg = f'must be 3 or 1..3, up to {_MAX_BATCH}, got {text!r}'
+        raise argparse.ArgumentTypeError(msg)
+    return low, high
+
+
+def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.float32]:
+    """Network inputs of frames spread evenly over drives."""
+    estimator = DepthEstimator.load(model)
+    names = [name for drive in drives for name in sequence_names(drive)]
+    sequences = [open_sequence(name) for name in names]
+    frames = [(drive, index) for drive in sequences for index in range(len(drive))]
+    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, count).astype(int))]
+    inputs, refused = [], ''
+    for drive, index in tqdm(chosen, desc='frames', unit='frame'):
+        try:
+            frame = drive[index]
+            image = Image(frame.image, 'rgb')
+            estimator.estimate(image, frame.camera, frame.mount or mean_mount(drive.mounts))
+        except (ValueError, EstimatorError) as err:
+            refused = str(err)
+            continue
+        inputs.append(estimator.engine.input[0].copy())
+    if not inputs:
+        fail(f'{" ".join(drives)}: no frame can be used; last: {refused or "there is none"}')
+    if len(inputs) < len(chosen):
+        print(f'left out {len(chosen) - len(inputs)} frames that cannot be used: {refused}')
+    return np.stack(inputs)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,243 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT engines of a model: found in the cache, or converted, built, checked and kept there."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.cuda import Gpu
+from mono_metric_depth.engines.engine_cache import (
+    EngineCache,
+    EngineKey,
+    StoredEngine,
+    default_cache,
+)
+from mono_metric_depth.engines.parity import Parity, measure_parity
+from mono_metric_depth.engines.parity_frames import parity_frames
+from mono_metric_depth.engines.precision import conversion_of, convert_model, file_sha256
+from mono_metric_depth.engines.tensorrt import TensorRTEngine
+from mono_metric_depth.engines.tensorrt_bindings import Bindings
+from mono_metric_depth.engines.tensorrt_plan import (
+    WORKSPACE,
+    PlanOptions,
+    batch_text,
+    build_plan,
+)
+from mono_metric_depth.model_card import ModelCard
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """Which engine is wanted.
+
+    Attributes:
+        model: The ONNX file.
+        card: Its card.
+        bindings: TensorRT.
+        compute_capability: Of the GPU that it is for, such as ``8.7``.
+        gpu: That GPU; None where it is not at hand.
+        precision: ``fp32``: each tensor as the ONNX file has it; ``fp16`` or ``int8``: converted.
+        batch: Least and largest number of images at once.
+        calibration: (n, 3, height, width) float32, network inputs to calibrate int8 on; None to
+            take what an earlier calibration of this model left in the cache.
+        workspace: Memory that a layer may take for itself (bytes).
+        folder: The cache.
+        say: Tells the operator what is done.
+        progress: Whether to show progress bars.
+        on_step: Called now and then while an engine is built; what it raises ends that.
+    """
+
+    model: Path
+    card: ModelCard
+    bindings: Bindings
+    compute_capability: str
+    gpu: Gpu | None = None
+    precision: str = 'fp16'
+    batch: tuple[int, int] = (1, 1)
+    calibration: NDArray[np.float32] | None = None
+    workspace: int = WORKSPACE
+    folder: Path = field(default_factory=default_cache)
+    say: Callable[[str], object] = _LOG.info
+    progress: bool = True
+    on_step: Callable[[], object] = lambda: None
+
+    def __str__(self) -> str:
+        place = self.gpu.name if self.gpu else f'compute capability {self.compute_capability}'
+        return (
+            f'{self.bindings} engine of {self.model.name} ({self.precision}, batch '
+            f'{batch_text(self.batch)}) for {place}'
+        )
+
+
+def stored_engine(
+    request: EngineRequest, *, anew: bool = False
+) -> tuple[EngineCache, EngineKey, StoredEngine]:
+    """The engine from the cache, built first if it is not there or is not what it should be.
+
+    Args:
+        request: Which one.
+        anew: Whether to build it whatever the cache holds.
+
+    Returns:
+        The cache, the engine's key, and the engine; it may not have been checked yet.
+
+    Raises:
+        EngineError: If it cannot be built or kept.
+    """
+    cache = EngineCache(request.folder, request.model.stem)
+    network = _network(request, cache)
+    key = _key(request, network)
+    with cache.building():
+        stored, why = (None, 'as asked for') if anew else cache.find(key)
+        if stored is None:
+            request.say(f'building the {request}: {why}. This can take minutes')
+            timing = cache.file(_timing_name(request))
+            plan = build_plan(
+                request.bindings,
+                network.read_bytes(),
+                request.card,
+                PlanOptions(request.batch, request.compute_capability, request.workspace),
+                timing_cache=timing.read_bytes() if timing.is_file() else b'',
+                progress=request.progress,
+                on_step=request.on_step,
+            )
+            stored = StoredEngine(plan.code, None, plan.seconds)
+            cache.store(key, stored)
+            if plan.timing_cache:
+                cache.write(timing, plan.timing_cache)
+            request.say(f'built it in {plan.seconds:.1f} s: {cache.path(key)}')
+    return cache, key, stored
+
+
+def open_built_engine(
+    request: EngineRequest, *, frames: NDArray[np.float32] | None = None, anew: bool = False
+) -> TensorRTEngine:
+    """An engine that runs as its model does; found or built, loaded, warmed up and checked.
+
+    Args:
+        request: Which one; its GPU must be at hand.
+        frames: (n, 3, height, width) float32, network inputs to check it on; those that come with
+            the package if left out.
+        anew: Whether to build and check it whatever the cache holds.
+
+    Returns:
+        The engine.
+
+    Raises:
+        EngineError: If it cannot be built or run, or its depth is not that of the model.
+    """
+    cache, key, stored = stored_engine(request, anew=anew)
+    if stored.code is None:
+        _refuse(request, cache, stored.parity)
+    try:
+        engine = _loaded(request, cache, key, stored)
+    except EngineError as err:
+        if anew or stored.parity is None:  # it was built just now
+            raise
+        # Nothing that is checked here has changed, but a driver may have.
+        request.say(f'the kept engine does not load: {err}')
+        return open_built_engine(request, frames=frames, anew=True)
+    parity = stored.parity
+    if parity is None:
+        request.say('checking the engine against ONNX Runtime on the CPU')
+        frames = parity_frames(request.card) if frames is None else frames
+        try:
+            parity = measure_parity(engine, request.model, request.card, frames, request.precision)
+        except EngineError:
+            engine.close()
+            raise
+        code = stored.code if parity.passed else None
+        cache.store(key, dataclasses.replace(stored, code=code, parity=parity))
+        request.say(f'parity: {parity}')
+    if not parity.passed:
+        engine.close()
+        _refuse(request, cache, parity)
+    engine.parity = parity
+    return engine
+
+
+def _loaded(
+    request: EngineRequest, cache: EngineCache, key: EngineKey, stored: StoredEngine
+) -> TensorRTEngine:
+    assert request.gpu is not None
+    assert stored.code is not None
+    engine = TensorRTEngine(
+        stored.code,
+        request.card,
+        bindings=request.bindings,
+        gpu=request.gpu,
+        runtime_cache=cache.path(key).with_suffix('.runtime_cache'),
+    )
+    try:
+        engine.warm_up()
+    except EngineError:
+        engine.close()
+        raise
+    return engine
+
+
+def _refuse(request: EngineRequest, cache: EngineCache, parity: Parity | None) -> None:
+    assert parity is not None
+    msg = (
+        f'the {request} does not give the depth of its model and is refused: '
+        f'{"; ".join(parity.findings)}. Take another precision, another TensorRT (10.3 is known '
+        f'for it) or engine onnxruntime; build_engine --again tries once more'
+    )
+    raise EngineError(msg)
+
+
+def _network(request: EngineRequest, cache: EngineCache) -> Path:
+    """The ONNX file to build from: the model, or what was or is now converted from it."""
+    if request.precision == 'fp32':
+        return request.model
+    digest = file_sha256(request.model)
+    path = cache.file(f'{digest[:16]}-{request.precision}.onnx')
+    found = conversion_of(path)
+    wanted = {'precision': request.precision, 'model_sha256': digest}
+    have = {name: found.get(name) for name in wanted}
+    if have == wanted and request.calibration is None:
+        return path
+    if request.precision == 'int8' and request.calibration is None:
+        msg = (
+            f'int8 must be calibrated on images first: build_engine {request.model} '
+            '--precision int8 --calibrate DRIVE'
+        )
+        raise EngineError(msg)
+    request.say(f'converting {request.model.name} to {request.precision}')
+    convert_model(request.model, path, request.card, request.precision, request.calibration)
+    return path
+
+
+def _key(request: EngineRequest, network: Path) -> EngineKey:
+    card, camera = request.card, request.card.canonical_camera
+    size = (camera.height, camera.width)
+    return EngineKey(
+        model_sha256=file_sha256(request.model),
+        network_sha256=file_sha256(network),
+        precision=request.precision,
+        runtime=request.bindings.name,
+        runtime_version=request.bindings.version,
+        gpu='' if request.bindings.rtx or request.gpu is None else request.gpu.name,
+        compute_capability=request.compute_capability,
+        batch=request.batch,
+        input=(card.input_name, 3, *size),
+        output=(card.output_name, 1, *size),
+        workspace=request.workspace,
+    )
+
+
+def _timing_name(request: EngineRequest) -> str:
+    gpu = request.gpu.name if request.gpu else request.compute_capability
+    place = ''.join(c if c.isalnum() else '_' for c in f'{gpu}-{request.bindings.version}')
+    return f'{place}.timing_cache'

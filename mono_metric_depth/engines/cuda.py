@@ -1,0 +1,153 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU through NVIDIA's own Python bindings: what it is, and memory that it shares with us."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.engines import EngineError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU in use, the first one that CUDA shows.
+
+    Attributes:
+        name: Such as ``Orin`` or ``NVIDIA GeForce RTX 4090``.
+        compute_capability: Such as ``8.7``.
+        integrated: Whether it shares its memory with the CPU, as on a Jetson.
+    """
+
+    name: str
+    compute_capability: str
+    integrated: bool
+
+
+def runtime() -> Any:
+    """The module ``cuda.bindings.runtime``.
+
+    Raises:
+        EngineError: If it cannot be imported.
+    """
+    try:
+        return importlib.import_module('cuda.bindings.runtime')
+    except ImportError as err:
+        msg = (
+            f'cuda-bindings cannot be imported ({err}): pip install cuda-bindings, of the same '
+            'major version as CUDA (12 on JetPack 6)'
+        )
+        raise EngineError(msg) from err
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of CUDA's runtime.
+
+    Args:
+        name: Such as ``cudaMalloc``.
+        arguments: Its arguments.
+
+    Returns:
+        Its result, if it has one.
+
+    Raises:
+        EngineError: If it fails.
+    """
+    status, *results = getattr(runtime(), name)(*arguments)
+    if int(status) != 0:
+        msg = f'CUDA: {name} failed: {getattr(status, "name", status)}'
+        raise EngineError(msg)
+    return results[0] if results else None
+
+
+def find_gpu() -> Gpu:
+    """The GPU.
+
+    Raises:
+        EngineError: If there is none, or no driver for it.
+    """
+    attributes = runtime().cudaDeviceAttr
+    try:
+        count = call('cudaGetDeviceCount')
+    except (EngineError, RuntimeError) as err:
+        msg = f'no GPU of NVIDIA can be used: {err}'
+        raise EngineError(msg) from err
+    if not count:
+        msg = 'there is no GPU of NVIDIA'
+        raise EngineError(msg)
+    name = call('cudaGetDeviceProperties', 0).name
+    major, minor, integrated = (
+        call('cudaDeviceGetAttribute', attribute, 0)
+        for attribute in (
+            attributes.cudaDevAttrComputeCapabilityMajor,
+            attributes.cudaDevAttrComputeCapabilityMinor,
+            attributes.cudaDevAttrIntegrated,
+        )
+    )
+    text = name.decode(errors='replace') if isinstance(name, bytes) else str(name)
+    return Gpu(text.rstrip('\0'), f'{major}.{minor}', bool(integrated))
+
+
+class SharedArray:
+    """A float32 array that the GPU can read and write.
+
+    On a GPU with memory of its own there are two copies, in pinned and in device memory, and
+    :meth:`upload` and :meth:`download` bring one to the other. On an integrated GPU both are the
+    same memory, and nothing is copied.
+
+    Args:
+        shape: Its shape.
+        gpu: The GPU.
+
+    Attributes:
+        host: The array, zeros at first.
+        device: Its address on the GPU.
+
+    Raises:
+        EngineError: If there is no memory left.
+    """
+
+    def __init__(self, shape: tuple[int, ...], gpu: Gpu) -> None:
+        self._cuda = runtime()
+        self._bytes = 4 * math.prod(shape)
+        self._mapped = gpu.integrated
+        flags = self._cuda.cudaHostAllocMapped if gpu.integrated else 0
+        self._pinned = int(call('cudaHostAlloc', self._bytes, flags))
+        memory = memoryview((ctypes.c_char * self._bytes).from_address(self._pinned))
+        self.host: NDArray[np.float32] = np.frombuffer(memory, np.float32).reshape(shape)
+        self.host.fill(0)
+        try:
+            if gpu.integrated:
+                self.device = int(call('cudaHostGetDevicePointer', self._pinned, 0))
+            else:
+                self.device = int(call('cudaMalloc', self._bytes))
+        except EngineError:
+            call('cudaFreeHost', self._pinned)
+            raise
+
+    def upload(self, stream: Any, images: int) -> None:
+        """Bring the first images to the GPU, in the stream's order."""
+        self._copy(self.device, self._pinned, 'cudaMemcpyHostToDevice', stream, images)
+
+    def download(self, stream: Any, images: int) -> None:
+        """Bring the first images from the GPU, in the stream's order."""
+        self._copy(self._pinned, self.device, 'cudaMemcpyDeviceToHost', stream, images)
+
+    def free(self) -> None:
+        """Give the memory back; the array must not be used any more."""
+        if not self._mapped:
+            call('cudaFree', self.device)
+        call('cudaFreeHost', self._pinned)
+
+    def _copy(self, target: int, source: int, kind: str, stream: Any, images: int) -> None:
+        if not self._mapped:
+            size = self._bytes // len(self.host) * images
+            kinds = self._cuda.cudaMemcpyKind
+            call('cudaMemcpyAsync', target, source, size, getattr(kinds, kind), stream)

@@ -1,0 +1,226 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parity: whether an engine gives the depth that its model gives on ONNX Runtime's CPU.
+
+A runtime that optimises for speed may get it wrong in ways that look right. The model's one scale
+turns network output into metres, so an engine whose output is 3 % larger, or larger in one frame
+than in the next, is as wrong as a broken one, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.engines import Engine, EngineError
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.model_card import ModelCard
+
+#: Pixels whose inverse depth is below this share of the image's median are as good as sky.
+_SKY = 1e-3
+_LEAST_PIXELS = 16
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an engine may be from its model.
+
+    Attributes:
+        scale: Of the ratio of scales, over all frames.
+        frame_scale: Of the ratio of scales in any one frame.
+        median: Of the median relative depth error.
+        p99: Of its 99th percentile.
+    """
+
+    scale: float
+    frame_scale: float
+    median: float
+    p99: float
+
+
+#: By precision. Twice and more what the shipped networks show in it, and far below what would be
+#: seen in depth; ``benchmark/engines.py`` prints what they show.
+TOLERANCES = {
+    'fp32': Tolerance(scale=0.001, frame_scale=0.002, median=0.001, p99=0.01),
+    'fp16': Tolerance(scale=0.003, frame_scale=0.006, median=0.003, p99=0.03),
+    'int8': Tolerance(scale=0.015, frame_scale=0.03, median=0.03, p99=0.25),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an engine compares with its model on ONNX Runtime's CPU.
+
+    Depth errors are relative: engine / reference - 1.
+
+    Attributes:
+        precision: Of the engine.
+        frames: How many different frames were compared.
+        outputs: How many outputs: each frame goes through every place of a batch.
+        scale_ratio: Median over outputs of the median depth ratio, engine / reference.
+        frame_scale_error: Largest distance from 1 of an output's median depth ratio.
+        median_error: Median over all pixels of the absolute relative depth error.
+        p99_error: Its 99th percentile.
+        unusable: Pixels for which the engine gives no depth and the reference does.
+        findings: What is beyond the tolerance, in words; empty if the engine may run.
+    """
+
+    precision: str
+    frames: int
+    outputs: int
+    scale_ratio: float
+    frame_scale_error: float
+    median_error: float
+    p99_error: float
+    unusable: int
+    findings: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the engine may run."""
+        return not self.findings
+
+    def __str__(self) -> str:
+        return (
+            f'scale ratio {self.scale_ratio:.5f}, worst of a frame '
+            f'{self.frame_scale_error:.2%} off; depth differs by {self.median_error:.3%} '
+            f'(median), {self.p99_error:.2%} (99th percentile)'
+        )
+
+
+def measure_parity(
+    engine: Engine,
+    model: Path | str,
+    card: ModelCard,
+    frames: NDArray[np.float32],
+    precision: str = 'fp32',
+) -> Parity:
+    """Compare an engine with its model on ONNX Runtime's CPU.
+
+    Every frame goes through every place of the batch, in company of others, and every smaller
+    number of images is run, too.
+
+    Args:
+        engine: The engine.
+        model: The ONNX file as it came, whatever was converted for the engine.
+        card: Its card.
+        frames: (n, 3, height, width) float32, network inputs; no two the same.
+        precision: Of the engine; sets the tolerance (:data:`TOLERANCES`).
+
+    Returns:
+        The figures, and what speaks against the engine.
+
+    Raises:
+        EngineError: If one of the two fails.
+    """
+    reference = _inverse_depths(model, card, frames)
+    batch = min(len(engine.input), len(frames))
+    # Each frame in each place of the largest batch, then each smaller batch once.
+    runs = [(first, batch) for first in range(len(frames))]
+    runs += [(count, count) for count in range(1, batch)]
+    errors, scales, unusable = [], [], 0
+    for first, count in runs:
+        chosen = [(first + place) % len(frames) for place in range(count)]
+        engine.input[:count] = frames[chosen]
+        engine.output.fill(np.nan)  # an engine that writes nothing must not pass
+        engine.run(count)
+        for place, index in enumerate(chosen):
+            ratio, missing = _depth_ratio(
+                _inverse_depth(engine.output[place, 0], card), reference[index]
+            )
+            unusable += missing
+            if len(ratio):
+                scales.append(float(np.median(ratio)))
+                errors.append(np.abs(ratio - 1))
+    if not scales and not unusable:
+        msg = f'{model}: the model gives no usable depth on any frame that engines are checked on'
+        raise EngineError(msg)
+    if not scales:
+        scales, errors = [np.nan], [np.full(1, np.nan)]
+    every = np.concatenate(errors)
+    parity = Parity(
+        precision,
+        len(frames),
+        sum(count for _, count in runs),
+        float(np.median(scales)),
+        float(np.max(np.abs(np.array(scales) - 1))),
+        float(np.median(every)),
+        float(np.percentile(every, 99)),
+        unusable,
+    )
+    return dataclasses.replace(parity, findings=tuple(_findings(parity, TOLERANCES[precision])))
+
+
+def parity_from_json(values: dict[str, Any]) -> Parity:
+    """A parity that was stored with :func:`dataclasses.asdict`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return Parity(**{**values, 'findings': tuple(values['findings'])})
+    except (KeyError, TypeError) as err:
+        msg = f'not the result of a parity check: {err}'
+        raise ValueError(msg) from err
+
+
+def _findings(parity: Parity, tolerance: Tolerance) -> list[str]:
+    found = []
+    if parity.unusable:
+        found.append(f'{parity.unusable} pixels without depth (NaN, infinite or negative)')
+    for value, limit, text in (
+        (
+            abs(parity.scale_ratio - 1),
+            tolerance.scale,
+            f'depth scaled by {parity.scale_ratio:.4f}',
+        ),
+        (parity.frame_scale_error, tolerance.frame_scale, 'scale of one frame off by {:.2%}'),
+        (parity.median_error, tolerance.median, 'median depth error {:.2%}'),
+        (parity.p99_error, tolerance.p99, '99th percentile of the depth error {:.2%}'),
+    ):
+        if not value <= limit:
+            found.append(f'{text.format(value)} (at most {limit:.2%})')
+    return found
+
+
+def _inverse_depths(
+    model: Path | str, card: ModelCard, frames: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(n, h, w) inverse depth by the reference, unscaled; NaN where there is none."""
+    engine = OnnxRuntimeEngine(model, card, providers=('CPUExecutionProvider',))
+    results = []
+    for frame in frames:
+        engine.input[:] = frame
+        engine.run(1)
+        results.append(_inverse_depth(engine.output[0, 0], card))
+    engine.close()
+    return np.stack(results)
+
+
+def _inverse_depth(output: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """Unscaled inverse depth of a network's output; NaN where that is none."""
+    with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
+        inverse = 1 / output if card.output_kind == 'depth' else output + 0.0  # no -0
+    inverse[~np.isfinite(inverse) | np.signbit(inverse)] = np.nan
+    return np.asarray(inverse, np.float32)
+
+
+def _depth_ratio(
+    found: NDArray[np.float32], reference: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], int]:
+    """Depth ratios where both have depth, and the number of pixels that only the engine lacks."""
+    known = np.isfinite(reference)
+    if known.any():
+        known &= reference > _SKY * np.nanmedian(reference)
+    usable = known & np.isfinite(found)
+    with np.errstate(divide='ignore'):
+        ratio = reference[usable] / found[usable]
+    # Infinitely far where the reference is not is no depth either.
+    finite = np.isfinite(ratio)
+    missing = int(known.sum() - finite.sum())
+    return (ratio[finite] if finite.sum() >= _LEAST_PIXELS else ratio[:0]), missing

@@ -1,0 +1,55 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The stored frames that engines are checked on, as a model's network sees them.
+
+They lie in the package: procedural drives of three domains, weathers and cameras, rendered by
+``benchmark/parity_frames.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.alignment import Alignment
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.image import Image
+from mono_metric_depth.model_card import ModelCard
+
+FOLDER = Path(__file__).parents[1] / 'parity_frames'
+
+
+def parity_frames(card: ModelCard) -> NDArray[np.float32]:
+    """The stored frames, brought to a model's canonical camera and normalised.
+
+    Args:
+        card: The model's card.
+
+    Returns:
+        (8, 3, height, width) float32.
+
+    Raises:
+        EngineError: If one cannot be read.
+    """
+    entries = json.loads((FOLDER / 'frames.json').read_text())['frames']
+    canonical = card.canonical_camera
+    alignments: dict[Camera, Alignment] = {}
+    frames = np.empty((len(entries), 3, canonical.height, canonical.width), np.float32)
+    for entry, frame in zip(entries, frames, strict=True):
+        values = entry['camera']
+        camera = Camera(**{**values, 'distortion': tuple(values['distortion'])})
+        if camera not in alignments:
+            alignments[camera] = Alignment(camera, canonical)
+        alignment = alignments[camera]
+        image = cv2.imread(str(FOLDER / entry['file']))
+        if image is None:
+            msg = f'{FOLDER / entry["file"]} cannot be read; install the package again'
+            raise EngineError(msg)
+        pixels = alignment.align(image)
+        card.normalisation.apply(Image(pixels, 'bgr'), alignment.seen, frame)
+    return frames

@@ -1,0 +1,106 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The engine for a model: TensorRT where there is a GPU and the bindings, else ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from mono_metric_depth.engines import Engine, EngineError
+from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.cuda import Gpu, find_gpu
+from mono_metric_depth.engines.engine_cache import default_cache
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.precision import PRECISIONS
+from mono_metric_depth.engines.tensorrt_bindings import Bindings, find_bindings
+from mono_metric_depth.engines.tensorrt_plan import buildable_capabilities
+from mono_metric_depth.model_card import ModelCard
+
+ENGINES = ('auto', 'tensorrt', 'onnxruntime')
+_LOG = logging.getLogger(__name__)
+
+
+def open_engine(
+    path: Path | str,
+    card: ModelCard,
+    *,
+    engine: str = 'auto',
+    precision: str = 'fp16',
+    batch: int = 1,
+    threads: int = 0,
+    cache: Path | None = None,
+    say: Callable[[str], object] = _LOG.info,
+    on_step: Callable[[], object] = lambda: None,
+) -> Engine:
+    """Load a model and warm it up.
+
+    A TensorRT engine that is not in the cache is built, which can take minutes. One whose depth
+    is not that of the model is refused, with ``auto``, too: nobody would see it.
+
+    Args:
+        path: ONNX file.
+        card: Its card.
+        engine: One of :data:`ENGINES`. ``auto`` takes TensorRT where a GPU and the bindings are
+            there, else ONNX Runtime; ``tensorrt`` never falls back.
+        precision: Of a TensorRT engine, one of :data:`PRECISIONS`.
+        batch: Most images at once; a TensorRT engine takes any number up to it.
+        threads: Of ONNX Runtime; 0 for as many as there are cores.
+        cache: Folder of TensorRT engines; the user's own cache if left out.
+        say: Tells the operator what is done and what is fallen back to.
+        on_step: Called now and then while an engine is built; what it raises ends that.
+
+    Returns:
+        The engine.
+
+    Raises:
+        EngineError: If the model cannot be loaded, or its TensorRT engine is refused.
+        ValueError: If ``engine`` or ``precision`` is not among its values.
+    """
+    for name, value, allowed in (
+        ('engine', engine, ENGINES),
+        ('precision', precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            msg = f'{name} must be one of {", ".join(allowed)}, got {value!r}'
+            raise ValueError(msg)
+    if engine != 'onnxruntime':
+        try:
+            bindings, gpu = usable_tensorrt()
+        except EngineError as err:
+            if engine == 'tensorrt':
+                raise
+            say(f'ONNX Runtime runs the model, not TensorRT: {err}')
+        else:
+            request = EngineRequest(
+                Path(path),
+                card,
+                bindings,
+                gpu.compute_capability,
+                gpu,
+                precision,
+                (1, batch),
+                folder=cache or default_cache(),
+                say=say,
+                progress=False,
+                on_step=on_step,
+            )
+            return open_built_engine(request)
+    runtime = OnnxRuntimeEngine(path, card, batch=batch, threads=threads)
+    runtime.warm_up()
+    return runtime
+
+
+def usable_tensorrt() -> tuple[Bindings, Gpu]:
+    """TensorRT and the GPU that it can be used on.
+
+    Raises:
+        EngineError: If either is not there, or one does not go with the other.
+    """
+    gpu = find_gpu()  # first: loading TensorRT takes its time
+    bindings = find_bindings()
+    if bindings.rtx and gpu.compute_capability not in buildable_capabilities(bindings):
+        msg = f'{bindings} has no engines for {gpu.name} (compute {gpu.compute_capability})'
+        raise EngineError(msg)
+    return bindings, gpu

@@ -1,0 +1,255 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks run by TensorRT 10 or 11, or TensorRT for RTX."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.engines import EngineError, require_images
+from mono_metric_depth.engines.cuda import Gpu, SharedArray, call, runtime
+from mono_metric_depth.engines.parity import Parity
+from mono_metric_depth.engines.tensorrt_bindings import Bindings
+from mono_metric_depth.model_card import ModelCard
+
+_WARM_UP_RUNS = 3
+
+
+@dataclass
+class _Lane:
+    """What runs one number of images: a graph's addresses and shapes hold for ever.
+
+    Attributes:
+        context: TensorRT's, with its scratch memory.
+        graph: The whole run as one launch, once recorded; None before, and where there is none.
+    """
+
+    context: Any
+    graph: Any = None
+
+
+class TensorRTEngine:
+    """An :class:`~mono_metric_depth.engines.Engine` on TensorRT.
+
+    One stream; one upload and one download of pinned memory, or none on a GPU that shares the
+    CPU's. Each number of images is recorded as a CUDA graph when it is warmed up.
+
+    Args:
+        plan: The serialised engine. It is machine code: only load one that this machine built.
+        card: Names and size of the tensors.
+        bindings: TensorRT.
+        gpu: The GPU.
+        runtime_cache: File in which TensorRT for RTX keeps what it compiles for this very GPU.
+
+    Attributes:
+        parity: How it compares with the model on ONNX Runtime; None while that is not known.
+
+    Raises:
+        EngineError: If TensorRT cannot load the plan, its tensors are not those of the card, or
+            there is no memory left.
+    """
+
+    def __init__(
+        self,
+        plan: bytes,
+        card: ModelCard,
+        *,
+        bindings: Bindings,
+        gpu: Gpu,
+        runtime_cache: Path | None = None,
+    ) -> None:
+        self.name = str(bindings)
+        self.provider = gpu.name
+        self.parity: Parity | None = None
+        self._bindings, self._card, self._cache_file = bindings, card, runtime_cache
+        self._errors: list[str] = []
+        self._log = bindings.logger(self._errors)
+        # TensorRT's objects refer to one another: the logger outlives the runtime, and so on.
+        self._runtime = bindings.trt.Runtime(self._log)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            msg = f'{bindings} cannot load the engine: {self._last_error()}'
+            raise EngineError(msg)
+        low, batch = check_tensors(bindings, self._engine, card)
+        self._ranged = low < batch
+        camera = card.canonical_camera
+        size = (camera.height, camera.width)
+        self._lanes: dict[int, _Lane] = {}
+        self._shared: list[SharedArray] = []
+        self._stream = call('cudaStreamCreateWithFlags', runtime().cudaStreamNonBlocking)
+        try:
+            for channels in (3, 1):
+                self._shared.append(SharedArray((batch, channels, *size), gpu))
+            self._configuration, self._cache = self._runtime_configuration()
+        except EngineError:
+            self.close()
+            raise
+        self.input: NDArray[np.float32] = self._shared[0].host
+        self.output: NDArray[np.float32] = self._shared[1].host
+
+    def run(self, images: int) -> None:
+        """Compute ``output[:images]`` from ``input[:images]``.
+
+        Args:
+            images: How many, from 1 to ``batch``.
+
+        Raises:
+            ValueError: If there are none, or more than ``batch``.
+            EngineError: If TensorRT or CUDA fails.
+        """
+        if self._engine is None:
+            msg = 'the engine is closed'
+            raise EngineError(msg)
+        require_images(images, len(self.input))
+        count = images if self._ranged else len(self.input)
+        lane = self._lanes.get(count) or self._new_lane(count)
+        if lane.graph is None:
+            self._enqueue(lane, count)
+        else:
+            call('cudaGraphLaunch', lane.graph, self._stream)
+        call('cudaStreamSynchronize', self._stream)
+
+    def warm_up(self) -> None:
+        """Run every number of images, then record each as a CUDA graph."""
+        for images in range(1, len(self.input) + 1) if self._ranged else (len(self.input),):
+            for _ in range(_WARM_UP_RUNS):
+                self.run(images)
+            if not self._bindings.rtx:  # which records by itself
+                self._record(self._lanes[images], images)
+                self.run(images)
+        self._keep_runtime_cache()
+
+    def close(self) -> None:
+        """Free the network; the buffers must not be used any more."""
+        if self._engine is None:
+            return
+        call('cudaStreamSynchronize', self._stream)
+        for lane in self._lanes.values():
+            if lane.graph is not None:
+                call('cudaGraphExecDestroy', lane.graph)
+        self._lanes = {}
+        # In this order: TensorRT frees what an object refers to with it.
+        self._configuration = self._cache = None
+        self._engine = None
+        self._runtime = None
+        empty = np.zeros((0, 1, 1, 1), np.float32)
+        self.input = self.output = empty
+        while self._shared:
+            self._shared.pop().free()
+        call('cudaStreamDestroy', self._stream)
+
+    def _new_lane(self, count: int) -> _Lane:
+        engine, camera = self._engine, self._card.canonical_camera
+        if self._configuration is None:
+            context = engine.create_execution_context()
+        else:
+            context = engine.create_execution_context(self._configuration)
+        shape = (count, 3, camera.height, camera.width)
+        if (
+            context is None
+            or not context.set_input_shape(self._card.input_name, shape)
+            or not context.set_tensor_address(self._card.input_name, self._shared[0].device)
+            or not context.set_tensor_address(self._card.output_name, self._shared[1].device)
+        ):
+            msg = f'{self.name} cannot run {count} images: {self._last_error()}'
+            raise EngineError(msg)
+        self._lanes[count] = _Lane(context)
+        return self._lanes[count]
+
+    def _enqueue(self, lane: _Lane, count: int) -> None:
+        self._shared[0].upload(self._stream, count)
+        if not lane.context.execute_async_v3(int(self._stream)):
+            msg = f'{self.name} failed: {self._last_error()}'
+            raise EngineError(msg)
+        self._shared[1].download(self._stream, count)
+
+    def _record(self, lane: _Lane, count: int) -> None:
+        """Record a run, unless TensorRT does something that cannot be recorded."""
+        mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call('cudaStreamBeginCapture', self._stream, mode)
+        whole, graph = True, None
+        try:
+            self._enqueue(lane, count)
+        except EngineError:
+            whole = False  # it runs as well without a graph, only later
+        try:
+            graph = call('cudaStreamEndCapture', self._stream)
+        except EngineError:
+            whole = False
+        if whole:
+            lane.graph = call('cudaGraphInstantiate', graph, 0)
+        if graph is not None and int(graph):
+            call('cudaGraphDestroy', graph)
+
+    def _runtime_configuration(self) -> tuple[Any, Any]:
+        """TensorRT for RTX compiles for this very GPU at first; that is kept from run to run."""
+        if not self._bindings.rtx:
+            return None, None
+        configuration = self._engine.create_runtime_config()
+        strategies = self._bindings.trt.CudaGraphStrategy
+        configuration.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE
+        cache = configuration.create_runtime_cache()
+        if self._cache_file is not None and self._cache_file.is_file():
+            cache.deserialize(self._cache_file.read_bytes())  # refuses what does not fit
+        configuration.set_runtime_cache(cache)
+        return configuration, cache
+
+    def _keep_runtime_cache(self) -> None:
+        if self._cache is None or self._cache_file is None:
+            return
+        content = bytes(self._cache.serialize())
+        descriptor, name = tempfile.mkstemp(dir=self._cache_file.parent)
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(content)
+        Path(name).replace(self._cache_file)
+
+    def _last_error(self) -> str:
+        return self._errors[-1] if self._errors else 'it does not say why'
+
+
+def check_tensors(bindings: Bindings, engine: Any, card: ModelCard) -> tuple[int, int]:
+    """Compare an engine's tensors with the card.
+
+    Args:
+        bindings: TensorRT.
+        engine: The deserialised engine.
+        card: The model's card.
+
+    Returns:
+        Least and largest number of images that the engine takes.
+
+    Raises:
+        EngineError: If names, types or shapes differ.
+    """
+    trt, camera = bindings.trt, card.canonical_camera
+    found = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        found[name] = engine.get_tensor_mode(name), engine.get_tensor_dtype(name)
+    modes = trt.TensorIOMode
+    expected = {
+        card.input_name: (modes.INPUT, trt.DataType.FLOAT),
+        card.output_name: (modes.OUTPUT, trt.DataType.FLOAT),
+    }
+    if found != expected:
+        msg = f'the engine has the tensors {found}, the card asks for {expected}'
+        raise EngineError(msg)
+    for name, channels in ((card.output_name, 1), (card.input_name, 3)):
+        shape = tuple(engine.get_tensor_shape(name))
+        wanted = (channels, camera.height, camera.width)
+        if len(shape) != 4 or any(
+            have not in {-1, want} for have, want in zip(shape[1:], wanted, strict=True)
+        ):
+            msg = f'{name!r} of the engine is {list(shape)}, the card asks for {list(wanted)}'
+            raise EngineError(msg)
+    if shape[0] != -1:
+        return shape[0], shape[0]
+    low, _, high = engine.get_tensor_profile_shape(card.input_name, 0)
+    return int(tuple(low)[0]), int(tuple(high)[0])
