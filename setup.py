@@ -73,6 +73,7 @@ setup(
                 'drive',
                 'model_card',
                 'fit_scale',
+                'import_model',
                 'train',
                 'finetune',
                 'experiments',

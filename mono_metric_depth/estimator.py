@@ -17,7 +17,7 @@ from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import Engine
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.image import Image
-from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_card import ModelCard, ModelCardError, read_card
 
 #: The model that ships with the package.
 DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
@@ -111,9 +111,18 @@ class DepthEstimator:
     Args:
         engine: Runs the network.
         card: The network's card.
+        unscaled: Whether depth is in the network's own units rather than in metres, whatever
+            scale the card has: for fitting one.
+
+    Attributes:
+        scale: What the network's own depth is multiplied by; 1 if ``unscaled``.
+
+    Raises:
+        ModelCardError: If depth is to be in metres and no scale was fitted.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, *, unscaled: bool = False) -> None:
+        self.scale = _applied_scale(card, unscaled)
         self.engine = engine
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
@@ -124,24 +133,33 @@ class DepthEstimator:
         self._unusable = np.empty((2, camera.height, camera.width), np.bool_)
 
     @classmethod
-    def load(cls, path: Path | str = DEFAULT_MODEL, *, threads: int = 0) -> DepthEstimator:
+    def load(
+        cls, path: Path | str = DEFAULT_MODEL, *, threads: int = 0, unscaled: bool = False
+    ) -> DepthEstimator:
         """Load a model with ONNX Runtime and warm it up.
 
         Args:
             path: ONNX file with a card.
             threads: Threads of the runtime; 0 for as many as there are cores.
+            unscaled: Whether depth is in the network's own units: for fitting a scale.
 
         Returns:
             The estimator.
 
         Raises:
-            ModelCardError: If the file is missing, damaged or has no valid card.
+            ModelCardError: If the file is missing, damaged or has no valid card, or its scale was
+                not fitted.
             EngineError: If the runtime cannot load it.
         """
         card = read_card(path)
+        try:
+            _applied_scale(card, unscaled)  # before an engine is built, which may take minutes
+        except ModelCardError as err:
+            msg = f'{path}: {err}'
+            raise ModelCardError(msg) from err
         engine = OnnxRuntimeEngine(path, card, threads=threads)
         engine.warm_up()
-        return cls(engine, card)
+        return cls(engine, card, unscaled=unscaled)
 
     def alignment(self, camera: Camera, mount: Mount | None = None) -> Alignment:
         """The resampling for a camera; made once per camera and mount.
@@ -218,9 +236,9 @@ class DepthEstimator:
         inverse, (unusable, other) = self._inverse, self._unusable
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
-                np.divide(np.float32(1.0 / self.card.scale.value), output, out=inverse)
+                np.divide(np.float32(1.0 / self.scale), output, out=inverse)
             else:
-                np.multiply(output, np.float32(1.0 / self.card.scale.value), out=inverse)
+                np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
                 inverse += 0.0  # -0 is infinitely far too
             # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
             np.isfinite(inverse, out=unusable)
@@ -245,6 +263,18 @@ class DepthEstimator:
             np.multiply(plane, np.float32(1 / (full_scale * std)), out=target[index])
             target[index] -= np.float32(mean / std)
         target *= alignment.seen
+
+
+def _applied_scale(card: ModelCard, unscaled: bool) -> float:
+    if unscaled:
+        return 1.0
+    if card.scale is None:
+        msg = (
+            f'the scale of model {card.name} was not fitted, so its depth is not in metres; fit '
+            'it on drives with ground truth: fit_scale MODEL DRIVES --write'
+        )
+        raise ModelCardError(msg)
+    return card.scale.value
 
 
 def require_same_size(width: int, height: int, camera: Camera) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,70 @@ from mono_metric_depth.model_card import ModelCard
 #: Asked for in this order, as far as the installed runtime has them.
 PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 _WARM_UP_RUNS = 3
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """The runtime's settings; measured in docs/cpu_engines.md.
+
+    Args:
+        threads: Threads within an operator; 0 for as many as there are cores.
+
+    Returns:
+        Options of a session.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Operators of a depth network follow one another: a second pool would only take cores.
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised, with the same text
+    return options
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a network.
+
+    Attributes:
+        shape: Its sizes; None where a size is free.
+        kind: Its type, such as ``tensor(float)``.
+    """
+
+    shape: tuple[int | None, ...]
+    kind: str
+
+
+def model_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Inputs and outputs of a network, by name.
+
+    Args:
+        path: The ONNX file.
+
+    Returns:
+        Its inputs, its outputs.
+
+    Raises:
+        EngineError: If the file cannot be loaded.
+    """
+    session = _session(path, session_options(1), ['CPUExecutionProvider'])
+    inputs, outputs = (
+        {
+            tensor.name: Tensor(
+                tuple(size if isinstance(size, int) else None for size in tensor.shape),
+                tensor.type,
+            )
+            for tensor in side
+        }
+        for side in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs
+
+
+def _session(path: Path | str, options: ort.SessionOptions, providers: Sequence[Any]) -> Any:
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as err:  # the runtime raises classes of its own for every status
+        msg = f'{path}: ONNX Runtime cannot load the model: {err}'
+        raise EngineError(msg) from err
 
 
 class OnnxRuntimeEngine:
@@ -47,15 +112,7 @@ class OnnxRuntimeEngine:
         if not chosen:
             msg = f'ONNX Runtime has none of the providers {providers}; it has {available}'
             raise EngineError(msg)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session: Any = ort.InferenceSession(str(path), options, providers=chosen)
-        except Exception as err:  # the runtime raises classes of its own for every status
-            msg = f'{path}: ONNX Runtime cannot load the model: {err}'
-            raise EngineError(msg) from err
+        self._session = _session(path, session_options(threads), chosen)
         self.name = f'onnxruntime {ort.__version__}'
         self.provider: str = self._session.get_providers()[0]
         camera = card.canonical_camera
@@ -63,16 +120,19 @@ class OnnxRuntimeEngine:
         if len(inputs) > 1:
             msg = f'{path}: the model must have the image as its only input, it has {inputs}'
             raise EngineError(msg)
-        self._check(path, 'input', self._session.get_inputs(), card.input_name, batch, 3, camera)
+        size = (camera.height, camera.width)
         self._check(
-            path, 'output', self._session.get_outputs(), card.output_name, batch, 1, camera
+            path, 'input', self._session.get_inputs(), card.input_name, [(batch, 3, *size)]
         )
-        self.input = np.zeros((batch, 3, camera.height, camera.width), np.float32)
-        self.output = np.zeros((batch, 1, camera.height, camera.width), np.float32)
+        # Networks of others leave out the channel, or the batch as well: the memory is the same.
+        shapes = [(batch, 1, *size), (batch, *size), *([size] if batch == 1 else [])]
+        shape = self._check(path, 'output', self._session.get_outputs(), card.output_name, shapes)
+        self.input = np.zeros((batch, 3, *size), np.float32)
+        self.output = np.zeros((batch, 1, *size), np.float32)
         self._binding = self._session.io_binding()
         for bind, name, array in (
             (self._binding.bind_input, card.input_name, self.input),
-            (self._binding.bind_output, card.output_name, self.output),
+            (self._binding.bind_output, card.output_name, self.output.reshape(shape)),
         ):
             bind(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
 
@@ -106,23 +166,22 @@ class OnnxRuntimeEngine:
         side: str,
         tensors: Sequence[Any],
         name: str,
-        batch: int,
-        channels: int,
-        camera: Any,
-    ) -> None:
+        allowed: Sequence[tuple[int, ...]],
+    ) -> tuple[int, ...]:
+        """The one of the allowed shapes that a tensor has, its free sizes chosen."""
         found = {tensor.name: tensor for tensor in tensors}
         if name not in found:
             msg = f'{path}: the card names the {side} {name!r}, the model has {sorted(found)}'
             raise EngineError(msg)
-        expected = (batch, channels, camera.height, camera.width)
         shape, kind = found[name].shape, found[name].type
-        fits = len(shape) == 4 and all(
-            not isinstance(have, int) or have == want
-            for have, want in zip(shape, expected, strict=True)
+        for expected in allowed if kind == 'tensor(float)' else ():
+            if len(shape) == len(expected) and all(
+                not isinstance(have, int) or have == want
+                for have, want in zip(shape, expected, strict=True)
+            ):
+                return expected
+        msg = (
+            f'{path}: {side} {name!r} is {kind} {shape}, the card asks for float32 '
+            f'{" or ".join(str(list(expected)) for expected in allowed)}'
         )
-        if kind != 'tensor(float)' or not fits:
-            msg = (
-                f'{path}: {side} {name!r} is {kind} {shape}, the card asks for float32 '
-                f'{list(expected)}'
-            )
-            raise EngineError(msg)
+        raise EngineError(msg)
