@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,12 +241,20 @@ def test_a_foreign_network_gives_metres_after_its_scale_is_fitted(
 
 
 def test_the_node_and_the_demo_refuse_a_model_without_a_scale(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    start: Callable[..., Any],
+    robot: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from mono_metric_depth.commands import demo
 
     model = imported(tmp_path, Foreign())
     capsys.readouterr()
+    node = start(model=str(model))
+    robot.until(node.refused.done, 'refusal')
+    assert 'scale of model model was not fitted' in node.refused.result()
+    assert 'fit_scale MODEL DRIVES --write' in node.refused.result()
+    assert node.state == 'unconfigured'
     assert 'fit_scale' in fails(capsys, demo, '--model', model, '--output', tmp_path / 'demo')
     assert not (tmp_path / 'demo').exists()
 

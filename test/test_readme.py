@@ -23,7 +23,16 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-OURS = ('drive', 'train', 'finetune', 'experiments', 'model_card', 'fit_scale', 'depth_node')
+OURS = (
+    'drive',
+    'train',
+    'finetune',
+    'experiments',
+    'model_card',
+    'fit_scale',
+    'import_model',
+    'depth_node',
+)
 
 
 def ours(command: str) -> list[str]:

@@ -15,8 +15,14 @@ import onnxruntime as ort
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.model_card import ModelCard
 
-#: Asked for in this order, as far as the installed runtime has them.
-PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+#: Asked for in this order, as far as the installed runtime has them, with their settings.
+#: TensorRT is not among them: as a provider it builds an engine of its own, which nothing compares
+#: with the network before it runs; engines/tensorrt.py does.
+PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
+    # Its default rounds convolutions to TF32's 10 bits.
+    ('CUDAExecutionProvider', {'use_tf32': '0'}),
+    ('CPUExecutionProvider', {}),
+)
 _WARM_UP_RUNS = 3
 
 
@@ -92,7 +98,7 @@ class OnnxRuntimeEngine:
         card: Its card: names and size of the tensors.
         batch: Images per run.
         threads: Threads within an operator; 0 for as many as there are cores.
-        providers: Execution providers in order of preference.
+        providers: Execution providers in order of preference, with their settings.
 
     Raises:
         EngineError: If the file cannot be loaded or its tensors are not those of the card.
@@ -105,12 +111,13 @@ class OnnxRuntimeEngine:
         *,
         batch: int = 1,
         threads: int = 0,
-        providers: Sequence[str] = PROVIDERS,
+        providers: Sequence[tuple[str, dict[str, str]]] = PROVIDERS,
     ) -> None:
         available = ort.get_available_providers()
-        chosen = [provider for provider in providers if provider in available]
+        chosen = [provider for provider in providers if provider[0] in available]
         if not chosen:
-            msg = f'ONNX Runtime has none of the providers {providers}; it has {available}'
+            asked = [name for name, _ in providers]
+            msg = f'ONNX Runtime has none of the providers {asked}; it has {available}'
             raise EngineError(msg)
         self._session = _session(path, session_options(threads), chosen)
         self.name = f'onnxruntime {ort.__version__}'
