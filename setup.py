@@ -18,7 +18,9 @@ ROS = [
     'ros-std-srvs==5.3.6',
 ]
 TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'tensorboard']
+OPENVINO = ['openvino>=2024.4']
 DEV = [
+    *OPENVINO,
     # colcon builds ament_python packages with setup.py install, which newer ones lack.
     'setuptools<80',
     'colcon-common-extensions',
@@ -62,6 +64,8 @@ setup(
         ],
         'train': TRAIN,
         'demo': ['matplotlib'],
+        # The faster engine on CPUs; ONNX Runtime without it.
+        'openvino': OPENVINO,
         'dev': DEV,
     },
     zip_safe=True,

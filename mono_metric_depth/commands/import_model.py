@@ -23,8 +23,8 @@ import numpy as np
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import open_sequence, sequence_names
-from mono_metric_depth.engines import EngineError
-from mono_metric_depth.engines.onnxruntime import Tensor, model_tensors
+from mono_metric_depth.engines import EngineError, Tensor
+from mono_metric_depth.engines.onnxruntime import model_tensors
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.output_kind import (
     ObservedOutput,

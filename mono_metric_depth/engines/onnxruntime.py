@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines import (
+    BatchPlan,
+    EngineError,
+    Tensor,
+    plan_batch,
+    require_images,
+)
 from mono_metric_depth.model_card import ModelCard
 
 #: Asked for in this order, as far as the installed runtime has them, with their settings.
@@ -43,19 +48,6 @@ def session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a network.
-
-    Attributes:
-        shape: Its sizes; None where a size is free.
-        kind: Its type, such as ``tensor(float)``.
-    """
-
-    shape: tuple[int | None, ...]
-    kind: str
-
-
 def model_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Inputs and outputs of a network, by name.
 
@@ -68,7 +60,10 @@ def model_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Tensor
     Raises:
         EngineError: If the file cannot be loaded.
     """
-    session = _session(path, session_options(1), ['CPUExecutionProvider'])
+    return _tensors(_session(path, session_options(1), [('CPUExecutionProvider', {})]))
+
+
+def _tensors(session: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     inputs, outputs = (
         {
             tensor.name: Tensor(
@@ -96,7 +91,8 @@ class OnnxRuntimeEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run.
+        batch: Images per run at most. A model whose own batch size is fixed at 1 gives an engine
+            of batch 1; fixed at another size, it must be this one, and every run computes all.
         threads: Threads within an operator; 0 for as many as there are cores.
         providers: Execution providers in order of preference, with their settings.
 
@@ -122,73 +118,50 @@ class OnnxRuntimeEngine:
         self._session = _session(path, session_options(threads), chosen)
         self.name = f'onnxruntime {ort.__version__}'
         self.provider: str = self._session.get_providers()[0]
-        camera = card.canonical_camera
-        inputs = [tensor.name for tensor in self._session.get_inputs()]
-        if len(inputs) > 1:
-            msg = f'{path}: the model must have the image as its only input, it has {inputs}'
-            raise EngineError(msg)
-        size = (camera.height, camera.width)
-        self._check(
-            path, 'input', self._session.get_inputs(), card.input_name, [(batch, 3, *size)]
-        )
-        # Networks of others leave out the channel, or the batch as well: the memory is the same.
-        shapes = [(batch, 1, *size), (batch, *size), *([size] if batch == 1 else [])]
-        shape = self._check(path, 'output', self._session.get_outputs(), card.output_name, shapes)
+        plan = plan_batch(path, *_tensors(self._session), card, batch)
+        batch, size = plan.batch, (card.canonical_camera.height, card.canonical_camera.width)
         self.input = np.zeros((batch, 3, *size), np.float32)
         self.output = np.zeros((batch, 1, *size), np.float32)
-        self._binding = self._session.io_binding()
+        self._bindings = [self._bound(card, plan, images) for images in plan.sizes]
+
+    def _bound(self, card: ModelCard, plan: BatchPlan, images: int) -> Any:
+        """What binds the network to the first images of the buffers."""
+        binding = self._session.io_binding()
+        output = self.output[:images].reshape(plan.output_shape(images))
         for bind, name, array in (
-            (self._binding.bind_input, card.input_name, self.input),
-            (self._binding.bind_output, card.output_name, self.output.reshape(shape)),
+            (binding.bind_input, card.input_name, self.input[:images]),
+            (binding.bind_output, card.output_name, output),
         ):
             bind(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
+        return binding
 
-    def run(self) -> None:
-        """Compute ``output`` from ``input``.
+    def run(self, images: int) -> None:
+        """Compute ``output[:images]`` from ``input[:images]``.
+
+        Args:
+            images: How many, from 1 to ``batch``.
 
         Raises:
+            ValueError: If there are none, or more than ``batch``.
             EngineError: If the runtime fails.
         """
         if self._session is None:
             msg = 'the engine is closed'
             raise EngineError(msg)
+        require_images(images, len(self.input))
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._bindings[images - 1])
         except Exception as err:
             msg = f'ONNX Runtime failed: {err}'
             raise EngineError(msg) from err
 
     def warm_up(self) -> None:
-        """Run until the runtime has allocated what it needs."""
-        for _ in range(_WARM_UP_RUNS):
-            self.run()
+        """Run every number of images until the runtime has allocated what it needs."""
+        for images in range(1, len(self.input) + 1):
+            for _ in range(_WARM_UP_RUNS):
+                self.run(images)
 
     def close(self) -> None:
         """Free the network."""
-        self._binding = self._session = None
-
-    @staticmethod
-    def _check(
-        path: Path | str,
-        side: str,
-        tensors: Sequence[Any],
-        name: str,
-        allowed: Sequence[tuple[int, ...]],
-    ) -> tuple[int, ...]:
-        """The one of the allowed shapes that a tensor has, its free sizes chosen."""
-        found = {tensor.name: tensor for tensor in tensors}
-        if name not in found:
-            msg = f'{path}: the card names the {side} {name!r}, the model has {sorted(found)}'
-            raise EngineError(msg)
-        shape, kind = found[name].shape, found[name].type
-        for expected in allowed if kind == 'tensor(float)' else ():
-            if len(shape) == len(expected) and all(
-                not isinstance(have, int) or have == want
-                for have, want in zip(shape, expected, strict=True)
-            ):
-                return expected
-        msg = (
-            f'{path}: {side} {name!r} is {kind} {shape}, the card asks for float32 '
-            f'{" or ".join(str(list(expected)) for expected in allowed)}'
-        )
-        raise EngineError(msg)
+        self._session = None
+        self._bindings = []
