@@ -112,11 +112,12 @@ def main() -> None:
                 results = measure(path, contestants, threads, rounds, real_time)
                 heading = f'## `{name}`, {size[0]}x{size[1]}, {weights}, {_in_words(threads)}'
                 lines += ['', heading, *_table(results, depth=shipped)]
+                PAGE.write_text('\n'.join(lines) + '\n')
             for threads in (1, 2) if shipped else ():
                 results = measure(path, tuple(SETTINGS), threads, rounds, real_time)
                 heading = f'## The same with other settings of ONNX Runtime, {_in_words(threads)}'
                 lines += ['', heading, *_table(results, 'ONNX Runtime')]
-            PAGE.write_text('\n'.join(lines) + '\n')
+                PAGE.write_text('\n'.join(lines) + '\n')
 
 
 def _in_words(threads: int) -> str:
@@ -425,12 +426,12 @@ def _conditions(rounds: int, real_time: bool) -> list[str]:
         f'1, {rounds} rounds; in each, every contestant runs {BURST - 1} times,{ahead} one '
         'contestant after the other, each in a process of its own. Given are the median and the '
         "fastest of the rounds' median runs, the processor's time of all threads (waiting ones "
-        'that spin included), and the median over rounds of the ratio of times within a round. Depth is '
-        f'compared pixel by pixel on {FRAMES} frames of generated drives: median and 99th '
-        'percentile of the relative difference, and the median ratio less 1, which is what it '
-        f'does to the one scalar. 8-bit networks were calibrated on {CALIBRATION} frames of other '
-        'drives (per channel, symmetric weights, Q/DQ), their head in 32 bits. What random '
-        'weights put out says nothing about accuracy.',
+        'that spin included), and the median over rounds of the ratio of times within a round. '
+        f'Depth is compared pixel by pixel on {FRAMES} frames of generated drives: median and '
+        '99th percentile of the relative difference, and the median ratio less 1, which is what '
+        f'it does to the one scalar. 8-bit networks were calibrated on {CALIBRATION} frames '
+        'of other drives (per channel, symmetric weights, Q/DQ), their head in 32 bits. '
+        'What random weights put out says nothing about accuracy.',
     ]
 
 

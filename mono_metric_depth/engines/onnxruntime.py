@@ -32,7 +32,11 @@ _WARM_UP_RUNS = 3
 
 
 def session_options(threads: int) -> ort.SessionOptions:
-    """The runtime's settings; measured in docs/cpu_engines.md.
+    """The runtime's settings, as docs/cpu_engines.md measures them.
+
+    Its own choices stand where no other was faster: every graph optimisation, memory arena and
+    pattern, threads that spin while they wait. Sleeping threads took a sixth less processor time
+    on two cores, and 4 % longer.
 
     Args:
         threads: Threads within an operator; 0 for as many as there are cores.
