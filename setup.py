@@ -28,7 +28,9 @@ RTX = [
     )
 ]
 TRAIN = ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5', 'tensorboard']
+OPENVINO = ['openvino>=2024.4']
 DEV = [
+    *OPENVINO,
     # colcon builds ament_python packages with setup.py install, which newer ones lack.
     'setuptools<80',
     'colcon-common-extensions',
@@ -81,6 +83,8 @@ setup(
         'rtx': [*TENSORRT, *RTX],
         'demo': ['matplotlib'],
         'report': ['matplotlib'],
+        # The faster engine on CPUs; ONNX Runtime without it.
+        'openvino': OPENVINO,
         'dev': DEV,
     },
     zip_safe=True,
@@ -95,6 +99,7 @@ setup(
                 'model_card',
                 'fit_scale',
                 'evaluate',
+                'import_model',
                 'train',
                 'finetune',
                 'experiments',

@@ -18,7 +18,7 @@ from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import Engine
 from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.image import Image
-from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_card import ModelCard, ModelCardError, read_card
 
 #: The model that ships with the package.
 DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
@@ -132,9 +132,18 @@ class DepthEstimator:
     Args:
         engine: Runs the network.
         card: The network's card.
+        unscaled: Whether depth is in the network's own units rather than in metres, whatever
+            scale the card has: for fitting one.
+
+    Attributes:
+        scale: What the network's own depth is multiplied by; 1 if ``unscaled``.
+
+    Raises:
+        ModelCardError: If depth is to be in metres and no scale was fitted.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, *, unscaled: bool = False) -> None:
+        self.scale = _applied_scale(card, unscaled)
         self.engine = engine
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
@@ -152,6 +161,7 @@ class DepthEstimator:
         engine: str = 'onnxruntime',
         precision: str = 'fp16',
         threads: int = 0,
+        unscaled: bool = False,
         say: Callable[[str], object] = _LOG.info,
         on_step: Callable[[], object] = lambda: None,
     ) -> DepthEstimator:
@@ -161,7 +171,8 @@ class DepthEstimator:
             path: ONNX file with a card.
             engine: What runs it: see :func:`~mono_metric_depth.engines.selection.open_engine`.
             precision: Of a TensorRT engine.
-            threads: Threads of ONNX Runtime; 0 for as many as there are cores.
+            threads: Threads of an engine on CPUs; 0 for as many as there are cores.
+            unscaled: Whether depth is in the network's own units: for fitting a scale.
             say: Tells the operator what is done.
             on_step: Called now and then while an engine is built; what it raises ends that.
 
@@ -169,10 +180,16 @@ class DepthEstimator:
             The estimator.
 
         Raises:
-            ModelCardError: If the file is missing, damaged or has no valid card.
+            ModelCardError: If the file is missing, damaged or has no valid card, or its scale was
+                not fitted.
             EngineError: If the engine cannot load it, or is refused.
         """
         card = read_card(path)
+        try:
+            _applied_scale(card, unscaled)  # before an engine is built, which may take minutes
+        except ModelCardError as err:
+            msg = f'{path}: {err}'
+            raise ModelCardError(msg) from err
         opened = open_engine(
             path,
             card,
@@ -182,7 +199,7 @@ class DepthEstimator:
             say=say,
             on_step=on_step,
         )
-        return cls(opened, card)
+        return cls(opened, card, unscaled=unscaled)
 
     def alignment(self, camera: Camera, mount: Mount | None = None) -> Alignment:
         """The resampling for a camera; made once per camera and mount.
@@ -259,9 +276,9 @@ class DepthEstimator:
         inverse, (unusable, other) = self._inverse, self._unusable
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
-                np.divide(np.float32(1.0 / self.card.scale.value), output, out=inverse)
+                np.divide(np.float32(1.0 / self.scale), output, out=inverse)
             else:
-                np.multiply(output, np.float32(1.0 / self.card.scale.value), out=inverse)
+                np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
                 inverse += 0.0  # -0 is infinitely far too
             # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
             np.isfinite(inverse, out=unusable)
@@ -276,6 +293,18 @@ class DepthEstimator:
     def _normalise(self, aligned: Image, alignment: Alignment) -> None:
         """Write an aligned image into the engine's input, unseen pixels as 0."""
         self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[0])
+
+
+def _applied_scale(card: ModelCard, unscaled: bool) -> float:
+    if unscaled:
+        return 1.0
+    if card.scale is None:
+        msg = (
+            f'the scale of model {card.name} was not fitted, so its depth is not in metres; fit '
+            'it on drives with ground truth: fit_scale MODEL DRIVES --write'
+        )
+        raise ModelCardError(msg)
+    return card.scale.value
 
 
 def require_same_size(width: int, height: int, camera: Camera) -> None:

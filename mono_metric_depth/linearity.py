@@ -218,6 +218,24 @@ def findings(linearity: Linearity) -> dict[str, str]:
     return found
 
 
+def inverse_shift(images: Sequence[Pairs], scale: float, *, seed: int = 0) -> float:
+    """By how much inverse depth is off, as networks of relative inverse depth leave it open.
+
+    Args:
+        images: As for :func:`measure_linearity`.
+        scale: The scalar.
+        seed: Draws pixels.
+
+    Returns:
+        The intercept of 1 / (predicted x scale) over 1 / true (1/m), fitted robustly.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = [rng.integers(0, len(p), _PIXELS) for p, _ in images]
+    predicted = np.concatenate([p[i] for (p, _), i in zip(images, chosen, strict=True)]) * scale
+    true = np.concatenate([g[i] for (_, g), i in zip(images, chosen, strict=True)])
+    return robust_line(1 / true, 1 / predicted, rng)[1]
+
+
 def _line_with_intervals(
     true: Array, predicted: Array, confidence: float, rng: np.random.Generator
 ) -> tuple[Interval, Interval]:

@@ -23,7 +23,7 @@ from mono_metric_depth.road_plane import RoadPlaneError, RoadScale
 from mono_metric_depth.scale import GlobalScale, ScaleError
 
 #: Version of the card's layout. A reader refuses cards of a newer version.
-CARD_VERSION = 2
+CARD_VERSION = 3
 #: Larger numbers are refused.
 _LARGEST = 1e300
 METADATA_KEY = 'mono_metric_depth.card'
@@ -87,8 +87,9 @@ class ModelCard:
 
     Attributes:
         name: What the model is called.
-        scale: The one scalar. For ``inverse_depth`` and ``disparity`` outputs, depth is
-            ``scale / output``.
+        scale: The one scalar, or None where it was not fitted yet: such a network has no metres,
+            and nothing but ``fit_scale`` runs it. For ``inverse_depth`` and ``disparity`` outputs,
+            depth is ``scale / output``.
         canonical_camera: The pinhole that every image is resampled into; its size is the network's
             input size.
         levelled: Whether the canonical camera looks along the road, so that the mount's pitch,
@@ -105,7 +106,7 @@ class ModelCard:
     """
 
     name: str
-    scale: GlobalScale
+    scale: GlobalScale | None
     canonical_camera: Camera
     depth_range: tuple[float, float]
     levelled: bool = True
@@ -140,7 +141,9 @@ class ModelCard:
     @property
     def road_disagreement(self) -> float | None:
         """By how much the road plane's scale exceeds the scale: 0.02 is 2 %. None without one."""
-        return None if self.road_scale is None else self.road_scale.value / self.scale.value - 1
+        if self.road_scale is None or self.scale is None:
+            return None
+        return self.road_scale.value / self.scale.value - 1
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -225,7 +228,7 @@ def read_card(path: Path | str) -> ModelCard:
     if METADATA_KEY not in metadata:
         msg = (
             f'{path}: the model has no card, so its output has no scale; train or fine-tune with '
-            'this package, or write a card with write_card'
+            'this package, or make a model of it with import_model'
         )
         raise ModelCardError(msg)
     try:
@@ -254,20 +257,11 @@ def write_card(path: Path | str, card: ModelCard) -> None:
 
 def describe_card(card: ModelCard) -> str:
     """The card in lines that a person reads."""
-    scale, camera = card.scale, card.canonical_camera
+    camera = card.canonical_camera
     formula = {'depth': 'scale x output'}.get(card.output_kind, 'scale / output')
-    pairs = {None: '', 0: ' over all pairs'}.get(
-        scale.random_pairs, f' over {scale.random_pairs} random pairs'
-    )
     lines = [
         ('model', card.name),
-        (
-            'scale',
-            f'{scale.value:.4g}, {scale.confidence:.0%} interval {scale.low:.4g} .. '
-            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, '
-            f'spread {scale.spread:.3f})',
-        ),
-        ('fitted on', scale.source),
+        *_scale_lines(card.scale),
         ('depth', f'{formula}, {card.depth_range[0]:g} .. {card.depth_range[1]:g} m'),
         (
             'canonical camera',
@@ -289,6 +283,23 @@ def describe_card(card: ModelCard) -> str:
     return '\n'.join(f'{key:{width}}  {value}' for key, value in lines)
 
 
+def _scale_lines(scale: GlobalScale | None) -> list[tuple[str, str]]:
+    if scale is None:
+        return [('scale', 'not fitted: no metres before `fit_scale MODEL DRIVES --write`')]
+    pairs = {None: '', 0: ' over all pairs'}.get(
+        scale.random_pairs, f' over {scale.random_pairs} random pairs'
+    )
+    return [
+        (
+            'scale',
+            f'{scale.value:.4g}, {scale.confidence:.0%} interval {scale.low:.4g} .. '
+            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, '
+            f'spread {scale.spread:.3f})',
+        ),
+        ('fitted on', scale.source),
+    ]
+
+
 def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
     """What only some cards know."""
     lines = []
@@ -304,14 +315,14 @@ def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
         )
         lines.append(('mounting', height + angles))
     if card.road_scale is not None:
-        road = card.road_scale
+        road, off = card.road_scale, card.road_disagreement
         lines.append(
             (
                 'road plane scale',
                 f'{road.value:.4g}, {road.confidence:.0%} interval {road.low:.4g} .. '
                 f'{road.high:.4g} ({road.frames} frames, {sum(road.refused.values())} refused, '
-                f'spread {road.spread:.3f}, camera {road.camera_height:.2f} m high): '
-                f'{card.road_disagreement:+.1%} from the scale',
+                f'spread {road.spread:.3f}, camera {road.camera_height:.2f} m high)'
+                + ('' if off is None else f': {off:+.1%} from the scale'),
             )
         )
         lines.append(('road seen in', road.source))

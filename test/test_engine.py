@@ -11,7 +11,7 @@ from samples import make_card, write_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import Engine, EngineError
-from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.onnxruntime import PROVIDERS, OnnxRuntimeEngine, model_tensors
 from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import read_card
 
@@ -45,6 +45,45 @@ def test_a_network_is_run_in_its_own_buffers(tmp_path: Path, batch: int, kind: s
         np.testing.assert_allclose(engine.output, expected(engine.input), rtol=1e-5)
     assert (engine.input, engine.output)[0] is buffers[0]
     assert engine.output is buffers[1]
+
+
+@pytest.mark.parametrize('free', [True, False])
+@pytest.mark.parametrize('axes', [(1,), (0, 1)])
+def test_outputs_without_a_channel_or_a_batch_land_in_the_same_buffer(
+    tmp_path: Path, axes: tuple[int, ...], free: bool
+) -> None:
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    shape: list[Any] = ['b', 1, 'h', 'w'] if free else [1, 1, 24, 32]
+    graph = helper.make_graph(
+        [
+            helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
+            helper.make_node('Squeeze', ['mean', 'axes'], ['depth']),
+        ],
+        'bare',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [shape[0], 3, *shape[2:]])],
+        [
+            helper.make_tensor_value_info(
+                'depth', TensorProto.FLOAT, [s for i, s in enumerate(shape) if i not in axes]
+            )
+        ],
+        [numpy_helper.from_array(np.array(axes, np.int64), 'axes')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    save(model, tmp_path / 'bare.onnx')
+    engine = OnnxRuntimeEngine(tmp_path / 'bare.onnx', make_card(), threads=1)
+    engine.input[:] = np.random.default_rng(0).uniform(0, 1, engine.input.shape)
+    engine.run(1)
+    assert engine.output.shape == (1, 1, 24, 32)
+    np.testing.assert_allclose(engine.output, engine.input.mean(1, keepdims=True), rtol=1e-5)
+    inputs, outputs = model_tensors(tmp_path / 'bare.onnx')
+    size = (None, None) if free else (24, 32)
+    assert inputs['image'].shape == (None if free else 1, 3, *size)
+    assert outputs['depth'].shape == ((None if free else 1, *size) if len(axes) == 1 else size)
+    assert outputs['depth'].kind == 'tensor(float)'
+    # Without a batch in its output it takes one image at a time.
+    batch = 2 if free and len(axes) == 1 else 1
+    assert len(OnnxRuntimeEngine(tmp_path / 'bare.onnx', make_card(), batch=2).input) == batch
 
 
 @pytest.mark.parametrize('shape', [(3, 3, 24, 32), ('batch', 3, 24, 32)])
@@ -107,15 +146,21 @@ def test_the_runtime_and_the_provider_in_use_are_reported(tmp_path: Path) -> Non
     engine = OnnxRuntimeEngine(
         write_model(tmp_path / 'tiny.onnx'),
         make_card(),
-        providers=('NoSuchExecutionProvider', 'CPUExecutionProvider'),
+        providers=(('NoSuchExecutionProvider', {}), ('CPUExecutionProvider', {})),
     )
     assert engine.provider == 'CPUExecutionProvider'
+
+
+def test_nothing_that_rounds_or_rebuilds_the_network_by_itself_is_asked_for() -> None:
+    # TensorRT's provider builds an engine that nobody compared; CUDA's own default is TF32.
+    assert [name for name, _ in PROVIDERS] == ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    assert dict(PROVIDERS)['CUDAExecutionProvider'] == {'use_tf32': '0'}
 
 
 def test_providers_that_are_not_there_are_named(tmp_path: Path) -> None:
     path = write_model(tmp_path / 'tiny.onnx')
     with pytest.raises(EngineError, match='none of the providers .*NoSuch'):
-        OnnxRuntimeEngine(path, make_card(), providers=('NoSuchExecutionProvider',))
+        OnnxRuntimeEngine(path, make_card(), providers=(('NoSuchExecutionProvider', {}),))
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,20 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, 'find_gpu', find_gpu)
 
 
-def test_without_a_gpu_onnx_runtime_runs_the_model_and_that_is_said_once(
-    model: Path, no_gpu: None
+@pytest.mark.parametrize(('installed', 'name'), [(True, 'openvino'), (False, 'onnxruntime')])
+def test_without_a_gpu_a_cpu_runs_the_model_and_that_is_said_once(
+    model: Path, no_gpu: None, installed: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not installed:
+        monkeypatch.setattr(selection, 'find_spec', lambda _: None)
+    else:
+        pytest.importorskip('openvino')
     said: list[str] = []
     engine = open_engine(model, make_card(), batch=2, threads=1, say=said.append)
-    assert isinstance(engine, OnnxRuntimeEngine)
+    assert engine.name.startswith(name)
     assert engine.input.shape[0] == 2
     assert said == [
-        'ONNX Runtime runs the model, not TensorRT: no GPU of NVIDIA can be used: none is there'
+        f'{name} runs the model, not TensorRT: no GPU of NVIDIA can be used: none is there'
     ]
 
 
@@ -76,7 +81,7 @@ def test_onnx_runtime_asked_for_by_name_looks_for_no_gpu(
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'engine': 'trt'}, "engine must be one of auto, tensorrt, onnxruntime, got 'trt'"),
+        ({'engine': 'trt'}, "engine must be one of auto, tensorrt, openvino, onnxruntime, got 'trt'"),
         ({'precision': 'fp8'}, "precision must be one of fp32, fp16, int8, got 'fp8'"),
     ],
 )
@@ -202,7 +207,7 @@ def test_the_node_says_what_it_falls_back_to(
     node = start()
     robot.until(lambda: node.state == 'active', 'an active node')
     robot.until(
-        lambda: any('ONNX Runtime runs the model, not TensorRT' in line for line in robot.logged),
+        lambda: any('runs the model, not TensorRT' in line for line in robot.logged),
         'a line in the log',
     )
 

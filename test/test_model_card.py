@@ -194,7 +194,7 @@ KINDS = {
     ('road_scale', 'refused'): 'object',
 }
 NUMBERS = {'scale', 'canonical_camera', 'camera_height', 'road_scale'}
-NONE = {('camera_height',), ('mounts',), ('mounts', 'height'), ('road_scale',)}
+NONE = {('scale',), ('camera_height',), ('mounts',), ('mounts', 'height'), ('road_scale',)}
 
 
 @pytest.mark.parametrize('entry', entries(), ids='.'.join)
@@ -378,7 +378,7 @@ def test_a_card_replaces_an_earlier_one_and_leaves_the_model_whole(tmp_path: Pat
 
 def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path / 'tiny.onnx')
-    with pytest.raises(ModelCardError, match=r'tiny.onnx: the model has no card.*write_card'):
+    with pytest.raises(ModelCardError, match=r'tiny.onnx: the model has no card.*import_model'):
         read_card(path)
 
 
@@ -422,6 +422,15 @@ def test_the_description_holds_what_a_person_asks_for() -> None:
     ):
         assert part in text
     assert 'scale / output' in describe_card(make_card(output_kind='disparity'))
+
+
+def test_a_card_without_a_scale_says_how_to_get_one() -> None:
+    card = make_card(scale=None)
+    assert card_from_json(card_to_json(card)) == card
+    assert card.road_disagreement is None
+    text = describe_card(card)
+    assert 'not fitted: no metres before `fit_scale MODEL DRIVES --write`' in text
+    assert 'from the scale' not in text
 
 
 def version_1() -> str:

@@ -25,6 +25,7 @@ COMMANDS = (
     'finetune',
     'replay',
     'build_engine',
+    'import_model',
     'demo',
 )
 

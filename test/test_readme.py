@@ -31,6 +31,7 @@ OURS = (
     'model_card',
     'fit_scale',
     'evaluate',
+    'import_model',
     'depth_node',
     'build_engine',
 )

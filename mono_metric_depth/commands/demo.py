@@ -84,6 +84,8 @@ def _demo(arguments: list[str] | None) -> None:
         fail(f'--frames must be at least 1, got {options.frames}')
     # Bad input is refused before any work is done.
     card = read_card(options.model or DEFAULT_MODEL)
+    if card.scale is None:
+        fail(f'{options.model} has no scale yet: fit_scale MODEL DRIVES --write')
     real = None
     if options.real is not None and options.real.is_file():
         # Of a data set, the first scene.
@@ -237,9 +239,11 @@ def _compare(
 
 
 def _table(rows: list[Row], card: ModelCard) -> str:
+    scale = card.scale
+    assert scale is not None
     lines = [
-        f'Model {card.name}; scale {card.scale.value:.4f} '
-        f'[{card.scale.low:.4f}, {card.scale.high:.4f}]; ground truth '
+        f'Model {card.name}; scale {scale.value:.4f} '
+        f'[{scale.low:.4f}, {scale.high:.4f}]; ground truth '
         f'{_TRUTH_RANGE[0]:g} .. {_TRUTH_RANGE[1]:g} m; latency from publishing the image to '
         'receiving its cloud. Pixels published as infinite are left out of the errors.',
         '',

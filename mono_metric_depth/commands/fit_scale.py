@@ -20,7 +20,12 @@ from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_drives
 from mono_metric_depth.evaluation.output_files import appearing, json_text
-from mono_metric_depth.linearity import Linearity, findings, measure_linearity
+from mono_metric_depth.linearity import (
+    Linearity,
+    findings,
+    inverse_shift,
+    measure_linearity,
+)
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.model_card import ModelCard, write_card
 from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
@@ -88,8 +93,13 @@ def _fit(arguments: list[str] | None) -> None:
         'mount': mount if angles != (None, None) else None,
         'camera_height': None if mount is None else mount.height,
     }
-    estimator = DepthEstimator.load(options.model)
+    estimator = DepthEstimator.load(options.model, unscaled=True)
     card = estimator.card
+    if card.scale is None and not options.data:
+        fail(
+            f'{options.model} has no scale yet, and the road plane only checks one: give drives '
+            'with ground truth'
+        )
     report: dict[str, Any] = {'model': str(options.model), 'card_scale': card.scale}
     source = target = None
     scale = card.scale
@@ -100,6 +110,7 @@ def _fit(arguments: list[str] | None) -> None:
         scale = fit_scale(source.images, method=options.method, source=source.source)
         linearity = measure_linearity(source.images, scale.value)
         report['source'] = _fitted(source, scale, linearity, card, options.method)
+    assert scale is not None
     if options.target:
         target = _samples(estimator, options.target, False, options.every, known)
         if len(target.images) > 1:
@@ -120,8 +131,8 @@ def _fit(arguments: list[str] | None) -> None:
     if options.write:
         write_card(options.model, card)
         print(
-            f'wrote the card of {options.model}: scale {estimator.card.scale.value:.5g} -> '
-            f'{card.scale.value:.5g}, road plane scale {_value(estimator.card.road_scale)} -> '
+            f'wrote the card of {options.model}: scale {_value(estimator.card.scale)} -> '
+            f'{_value(card.scale)}, road plane scale {_value(estimator.card.road_scale)} -> '
             f'{_value(card.road_scale)}'
         )
     if failure and options.camera_height is not None:
@@ -180,13 +191,16 @@ def _fitted(
             f'  {"scale" if not number else "":8} {_with_interval(fitted)}  {fitted.method}{how}'
         )
     print(f'  spread   {scale.spread:.1%} between images')
-    print(f'  card     {_with_interval(card.scale)}  new / old - 1 = ', end='')
-    print(f'{scale.value / card.scale.value - 1:+.2%}')
-    if not 1 / _JUMP < scale.value / card.scale.value < _JUMP:
-        print(
-            f'  found    a scale {scale.value / card.scale.value:.2f} times that of the card: '
-            'check the unit of the ground truth and the calibration before you --write it'
-        )
+    if card.scale is None:
+        print('  card     none yet')
+    else:
+        change = scale.value / card.scale.value
+        print(f'  card     {_with_interval(card.scale)}  new / old - 1 = {change - 1:+.2%}')
+        if not 1 / _JUMP < change < _JUMP:
+            print(
+                f'  found    a scale {change:.2f} times that of the card: check the unit of the '
+                'ground truth and the calibration before you --write it'
+            )
     counts = scales_by_count(source.images, method=method, source=source.source)
     print('  interval by number of annotated images')
     for fitted in counts:
@@ -194,6 +208,13 @@ def _fitted(
         print(f'  {fitted.images:8d} {_with_interval(fitted)}  {width:.2%} wide')
     _print_linearity(linearity)
     found = findings(linearity)
+    if card.output_kind != 'depth' and found.keys() & {'offset', 'bend'}:
+        shift = inverse_shift(source.images, scale.value)
+        found['shift'] = (
+            f'inverse depth is off by {shift:+.3f} 1/m: networks of relative inverse depth leave '
+            'a shift open, and no scalar mends it; take a metric network, or train one'
+        )
+        print(f'  found    {found["shift"]}')
     return {
         'images': scale.images,
         'scales': scales,
@@ -295,6 +316,8 @@ def _road_scale(samples: DepthSamples | None, scale: GlobalScale) -> tuple[RoadS
 
 def _with_scale(card: ModelCard, scale: GlobalScale) -> ModelCard:
     """The card with another scale; its range stays the same in the network's own units."""
+    if card.scale is None:  # its range is in metres, as import_model was told
+        return dataclasses.replace(card, scale=scale)
     factor = scale.value / card.scale.value
     nearest, furthest = card.depth_range
     earlier = {'value': card.scale.value, 'source': card.scale.source}
@@ -310,7 +333,7 @@ def _with_interval(scale: GlobalScale | RoadScale) -> str:
     return f'{scale.value:.4f} [{scale.low:.4f}, {scale.high:.4f}]'
 
 
-def _value(scale: RoadScale | None) -> str:
+def _value(scale: GlobalScale | RoadScale | None) -> str:
     return 'none' if scale is None else f'{scale.value:.5g}'
 
 

@@ -192,7 +192,7 @@ def _inverse_depths(
     model: Path | str, card: ModelCard, frames: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(n, h, w) inverse depth by the reference, unscaled; NaN where there is none."""
-    engine = OnnxRuntimeEngine(model, card, providers=('CPUExecutionProvider',))
+    engine = OnnxRuntimeEngine(model, card, providers=(('CPUExecutionProvider', {}),))
     results = []
     for frame in frames:
         engine.input[:] = frame

@@ -1,24 +1,28 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine for a model: TensorRT where there is a GPU and the bindings, else ONNX Runtime."""
+"""The engine for a model: TensorRT where there is a GPU and the bindings, else one on CPUs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+
+import onnxruntime as ort
 
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
 from mono_metric_depth.engines.cuda import Gpu, find_gpu
 from mono_metric_depth.engines.engine_cache import default_cache
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.openvino import OpenVinoEngine
 from mono_metric_depth.engines.precision import PRECISIONS
 from mono_metric_depth.engines.tensorrt_bindings import Bindings, find_bindings
 from mono_metric_depth.engines.tensorrt_plan import buildable_capabilities
 from mono_metric_depth.model_card import ModelCard
 
-ENGINES = ('auto', 'tensorrt', 'onnxruntime')
+ENGINES = ('auto', 'tensorrt', 'openvino', 'onnxruntime')
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,10 +47,11 @@ def open_engine(
         path: ONNX file.
         card: Its card.
         engine: One of :data:`ENGINES`. ``auto`` takes TensorRT where a GPU and the bindings are
-            there, else ONNX Runtime; ``tensorrt`` never falls back.
+            there, else OpenVINO where it is installed and ONNX Runtime knows no GPU, else ONNX
+            Runtime; the others never fall back.
         precision: Of a TensorRT engine, one of :data:`PRECISIONS`.
         batch: Most images at once; a TensorRT engine takes any number up to it.
-        threads: Of ONNX Runtime; 0 for as many as there are cores.
+        threads: Of an engine on CPUs; 0 for as many as there are cores.
         cache: Folder of TensorRT engines; the user's own cache if left out.
         say: Tells the operator what is done and what is fallen back to.
         on_step: Called now and then while an engine is built; what it raises ends that.
@@ -65,13 +70,14 @@ def open_engine(
         if value not in allowed:
             msg = f'{name} must be one of {", ".join(allowed)}, got {value!r}'
             raise ValueError(msg)
-    if engine != 'onnxruntime':
+    if engine in {'auto', 'tensorrt'}:
         try:
             bindings, gpu = usable_tensorrt()
         except EngineError as err:
             if engine == 'tensorrt':
                 raise
-            say(f'ONNX Runtime runs the model, not TensorRT: {err}')
+            engine = _without_tensorrt()
+            say(f'{engine} runs the model, not TensorRT: {err}')
         else:
             request = EngineRequest(
                 Path(path),
@@ -87,9 +93,15 @@ def open_engine(
                 on_step=on_step,
             )
             return open_built_engine(request)
-    runtime = OnnxRuntimeEngine(path, card, batch=batch, threads=threads)
+    kind = OpenVinoEngine if engine == 'openvino' else OnnxRuntimeEngine
+    runtime = kind(path, card, batch=batch, threads=threads)
     runtime.warm_up()
     return runtime
+
+
+def _without_tensorrt() -> str:
+    on_gpu = 'CUDAExecutionProvider' in ort.get_available_providers()
+    return 'onnxruntime' if on_gpu or find_spec('openvino') is None else 'openvino'
 
 
 def usable_tensorrt() -> tuple[Bindings, Gpu]:

@@ -47,6 +47,12 @@ class Candidate:
     path: Path | None = None
     depth: NDArray[np.float32] | None = dataclasses.field(default=None, repr=False)
 
+    @property
+    def scale(self) -> GlobalScale:
+        """The card's scale; a model without one is refused by :meth:`estimator`."""
+        assert self.card.scale is not None
+        return self.card.scale
+
     def estimator(self) -> DepthEstimator:
         """What estimates depth, with one thread: the same numbers on any number of cores.
 
@@ -73,7 +79,10 @@ class _ConstantEngine:
     def run(self, images: int) -> None:
         """Nothing to do."""
 
-    warm_up = close = run
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+    close = warm_up
 
 
 def model_candidates(paths: Sequence[Path]) -> list[Candidate]:

@@ -168,7 +168,7 @@ class _Sampler:
             return
         card = self._estimator.card
         with np.errstate(divide='ignore', invalid='ignore'):
-            predicted = np.reciprocal(estimate.inverse_depth * np.float32(card.scale.value))
+            predicted = np.reciprocal(estimate.inverse_depth * np.float32(self._estimator.scale))
         predicted[~alignment.seen] = np.nan
         height = self._camera_height
         if height is None and frame.mount is not None:

@@ -290,9 +290,7 @@ class _Worker:
         except EstimatorError as err:
             return skipped(err.reason, str(err))
         try:
-            found = image_errors(
-                predicted, frame.depth, estimator.card.scale.value, self._protocol
-            )
+            found = image_errors(predicted, frame.depth, estimator.scale, self._protocol)
         except NoOverlapError as err:
             return skipped(err.reason, str(err))
         return ImageErrors(drive.name, index, drive.version, frame.stamp, **found)
@@ -308,7 +306,7 @@ def unscaled_depth(
     """
     estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)
     depth = estimate.alignment.restore(estimate.inverse_depth, 'input')
-    depth /= np.float32(estimator.card.scale.value)
+    depth /= np.float32(estimator.scale)
     return depth
 
 

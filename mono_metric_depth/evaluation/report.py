@@ -305,7 +305,7 @@ def _data(results: Results, command: str) -> str:
     )
     control = results.control
     if control is not None:
-        cards += f'<p>Control: {escape(control.candidate.card.scale.source)}.</p>'
+        cards += f'<p>Control: {escape(control.candidate.scale.source)}.</p>'
     typed = f'<pre>{escape(command)}</pre>' if command else ''
     return (
         f'<p>{escape(results.protocol.describe())}. Scaled depth is clamped to that range; pixels '

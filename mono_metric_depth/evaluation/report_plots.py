@@ -243,7 +243,7 @@ def _seconds(errors: Sequence[ImageErrors]) -> NDArray[np.float64]:
 
 
 def _card_interval(model: ModelResult) -> tuple[float, float]:
-    scale = model.candidate.card.scale
+    scale = model.candidate.scale
     return scale.low, scale.high
 
 

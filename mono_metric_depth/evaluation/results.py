@@ -38,7 +38,7 @@ class ModelResult:
     @property
     def stored(self) -> float:
         """The scalar of the model."""
-        return self.candidate.card.scale.value
+        return self.candidate.scale.value
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def gather(
         ModelResult(
             candidate,
             errors,
-            summarise(candidate.name, errors, candidate.card.scale.value, protocol),
+            summarise(candidate.name, errors, candidate.scale.value, protocol),
         )
         for candidate, errors in zip(candidates, shared, strict=True)
     ]

@@ -133,9 +133,11 @@ class DepthNode(LifecycleNode):
             return self._refuse('configure', err)
         self._refusal = ''
         card, engine = self._estimator.card, self._estimator.engine
+        scale = card.scale
+        assert scale is not None  # the estimator asks for one
         self.get_logger().info(
-            f'model {card.name} ({path}), scale {card.scale.value:.4g} '
-            f'[{card.scale.low:.4g}, {card.scale.high:.4g}], engine '
+            f'model {card.name} ({path}), scale {scale.value:.4g} '
+            f'[{scale.low:.4g}, {scale.high:.4g}], engine '
             f'{engine.name} on {engine.provider}'
         )
         return _SUCCESS
@@ -282,10 +284,12 @@ class DepthNode(LifecycleNode):
             values |= self._worker.monitor.findings.values
         if self._estimator is not None:
             card, engine = self._estimator.card, self._estimator.engine
+            scale = card.scale
+            assert scale is not None
             values |= {
                 'model': card.name,
-                'scale': f'{card.scale.value:.6g}',
-                'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
+                'scale': f'{scale.value:.6g}',
+                'scale interval': f'{scale.low:.6g} .. {scale.high:.6g}',
                 'engine': engine.name,
                 'provider': engine.provider,
             }

@@ -61,8 +61,8 @@ class Parameters:
     )
     engine: str = parameter(
         'auto',
-        'What runs the network; auto: TensorRT where a GPU and its bindings are, else '
-        'ONNX Runtime.',
+        'What runs the network; auto: TensorRT where a GPU and its bindings are, else OpenVINO '
+        'where it is installed, else ONNX Runtime.',
         'unconfigured',
         choices=ENGINES,
     )
