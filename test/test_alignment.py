@@ -354,7 +354,8 @@ def test_a_second_frame_allocates_nothing_large() -> None:
     frame()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000
+    # NumPy's own buffers; one row of strips of the input is 100 kB, its depth 885 kB.
+    assert peak < 80_000
 
 
 def test_infinitely_far_stays_so() -> None:
