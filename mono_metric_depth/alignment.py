@@ -29,6 +29,8 @@ MAX_SHRINK = 16
 #: Samples of a canonical pixel lie at most this far apart (px of the image, halved or not): a
 #: sample is bilinear, and so covers two pixels.
 _SAMPLE_SPACING = 1.3
+#: What blurring and interpolation take from beyond the pixels that are sampled (halved px).
+_MARGIN = 3
 #: A few per cent of shrinking do not alias visibly.
 _HARMLESS = 0.05
 #: Pixels may lie outside of an image by this much (px): rounding.
@@ -64,7 +66,10 @@ class Alignment:
         #: How often the image is halved before it is sampled.
         self._halvings = max(0, math.floor(math.log2((min(shrink) + _HARMLESS) / 2)))
         left = [factor / 2**self._halvings for factor in shrink]
-        self._samples = tuple(_samples(factor) for factor in left)
+        # Samples of what was halved need no company if its neighbours are mixed in beforehand: as
+        # smooth as their mean over a canonical pixel, for half the time.
+        self._blur = tuple(math.sqrt(max(factor**2 - 1, 0) / 12) for factor in left)
+        self._samples = (1, 1) if self._halvings else tuple(_samples(factor) for factor in left)
         whole = [min(max(math.ceil(factor - _HARMLESS), 1), MAX_SHRINK) for factor in shrink]
         inside = self._source_pixels(whole[0], whole[1])[1]
         self.seen: NDArray[np.bool_] = np.all(inside, axis=(1, 3))
@@ -83,8 +88,9 @@ class Alignment:
 
         One interpolation: the image is sampled bilinearly, at sub-pixels of the canonical camera
         about as fine as the image's own pixels, and these are averaged (an area filter, so that
-        shrinking does not alias). An image four times as fine or more is halved first, twice if
-        eight times: the means of 2 x 2 pixels are sampled then.
+        shrinking does not alias). Of an image four times as fine or more, the means of 2 x 2
+        pixels are sampled (4 x 4 if eight times), once for each canonical pixel and after a
+        Gaussian as wide as what is left to average.
 
         Args:
             pixels: (h, w) or (h, w, c) uint8, uint16 or float32, of the camera's size.
@@ -105,6 +111,11 @@ class Alignment:
             size = halved.shape[1::-1]
             cv2.resize(pixels, size, dst=halved, interpolation=cv2.INTER_AREA)
             pixels = halved
+        if self._halvings:
+            across, down = self._blur
+            size = tuple(2 * max(1, round(1.7 * sigma)) + 1 for sigma in self._blur)
+            cv2.GaussianBlur(pixels, size, across, dst=scratch[-1], sigmaY=down)
+            pixels = scratch[-1]
         fine = out if self._samples == (1, 1) else scratch[-1]
         cv2.remap(pixels, *self._maps, cv2.INTER_LINEAR, dst=fine, borderMode=cv2.BORDER_REPLICATE)
         if fine is not out:
@@ -119,7 +130,7 @@ class Alignment:
         if not self._scratch or (self._scratch[-1].shape[2:], self._scratch[-1].dtype) != kind:
             rows, columns = (side.stop - side.start for side in self._source)
             sizes = [(rows >> n, columns >> n) for n in range(1, self._halvings + 1)]
-            sizes.append(self._maps[0].shape[:2])
+            sizes.append(sizes[-1] if sizes else self._maps[0].shape[:2])
             self._scratch = [np.empty((*size, *kind[0]), kind[1]) for size in sizes]
         return self._scratch
 
@@ -195,7 +206,9 @@ class Alignment:
             self._to_network(inverse_depth, out, span)
         else:
             np.copyto(out, inverse_depth)
-            depth_of(out, out, span, extremes=inverse_depth)
+            extremes = (float(inverse_depth.min()), float(inverse_depth.max()))
+            with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+                depth_of(out, out, span, extremes)
             if self._unseen[0].size:
                 out[self._unseen] = np.nan
         return out
@@ -259,8 +272,8 @@ class Alignment:
         for axis, size in ((1, self.camera.height), (0, self.camera.width)):
             needed = pixel[..., axis][pixel[..., axis] > -1]
             low, high = (needed.min(), needed.max()) if needed.size else (0, 0)
-            first = max(int(low) // factor - 1, 0)
-            last = min(int(high) // factor + 2, size // factor)
+            first = max(int(low) // factor - _MARGIN, 0)
+            last = min(int(high) // factor + 1 + _MARGIN, size // factor)
             parts.append(slice(factor * first, factor * max(last, first + 1)))
         self._source = tuple(parts)
         origin = np.array([parts[1].start, parts[0].start], np.float32)

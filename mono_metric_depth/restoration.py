@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,25 +150,22 @@ class Restoration:
         samples = self._sampled(inverse_depth)
         rows, columns = self._box
         box = out[self._box]
-        down, across = self._axes
-        step, before = down.step, down.before
-        left = slice(across.before, across.before + across.length)
-        for first in range(0, max(down.count - 1, 1), _STRIP):
-            part = samples[first : first + _STRIP + 1]
-            # Pixels from the first sample to the last; none is extrapolated.
-            top = 0 if first == 0 else step * first + step // 2 - before
-            bottom = step * (first + len(part) - 1) + step // 2 - before
-            if first + len(part) == down.count:
-                bottom = down.length
-            grown = part
-            if step > 1:
-                grown = self._grown[: step * len(part)]
-                cv2.resize(part, grown.shape[::-1], dst=grown, interpolation=cv2.INTER_LINEAR)
-            shift = before - step * first
-            strip = grown[top + shift : bottom + shift, left]
-            depth_of(strip, box[top:bottom], span, extremes=part)
-            if self._hidden is not None:
-                np.copyto(box[top:bottom], _NAN, where=self._hidden[top:bottom])
+        # Interpolation adds nothing beyond these.
+        least, most = samples.min(axis=1).tolist(), samples.max(axis=1).tolist()
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            for part, grown, strip, target in self._strips:
+                values = samples[part]
+                if grown is not None:
+                    cv2.resize(
+                        values, grown.shape[::-1], dst=grown, interpolation=cv2.INTER_LINEAR
+                    )
+                    values = grown
+                extremes = (min(least[part]), max(most[part]))
+                if math.isnan(sum(least[part])):  # min() may pass over NaN
+                    extremes = (math.nan, math.nan)
+                depth_of(values[strip], box[target], span, extremes)
+                if self._hidden is not None:
+                    np.copyto(box[target], _NAN, where=self._hidden[target])
         for outside in (
             out[: rows.start],
             out[rows.stop :],
@@ -254,7 +252,7 @@ class Restoration:
             step -= 1
         self._axes = (down, across)
         self._samples = np.empty((down.count, across.count), np.float32)
-        self._grown = np.empty((step * (_STRIP + 1), step * across.count), np.float32)
+        self._strips = list(_strips(down, across))
         self._factor = None
         if self._rotation is not None:
             self._factor = np.nan_to_num(samples[..., 2], nan=1.0)
@@ -283,29 +281,52 @@ def depth_of(
     inverse_depth: NDArray[np.float32],
     out: NDArray[np.float32],
     span: tuple[float, float],
-    *,
-    extremes: NDArray[np.float32],
+    extremes: tuple[float, float],
 ) -> None:
     """Depth of inverse depth, infinite out of a span; the inverse depth is overwritten.
+
+    Call it with NumPy's warnings of divisions ignored.
 
     Args:
         inverse_depth: (h, w) float32 (1/m), not negative; NaN where it is not known.
         out: Where to write, of the same shape.
         span: Nearest and furthest depth (m).
-        extremes: Holds nothing less and nothing greater than ``inverse_depth``, rounding aside.
+        extremes: What ``inverse_depth`` is at least and at most, rounding aside; NaN if any is.
     """
     nearest, furthest = span
-    least, most = float(extremes.min()), float(extremes.max())
-    far, near = np.float32(1 / furthest), np.float32(1 / nearest if nearest else math.inf)
-    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-        if math.isnan(least):
-            np.copyto(inverse_depth, 0, where=inverse_depth < far)
-        elif least < far * np.float32(1 + _ROUNDING):
-            limit = float(np.nextafter(far, np.float32(0)))
-            cv2.threshold(inverse_depth, limit, 0, cv2.THRESH_TOZERO, dst=inverse_depth)
-        if not most < near * np.float32(1 - _ROUNDING):  # NaN, too
-            np.copyto(inverse_depth, -0.0, where=inverse_depth > near)
-        np.divide(np.float32(1), inverse_depth, out=out)
+    least, most = extremes
+    far, near = 1 / furthest, 1 / nearest if nearest else math.inf
+    if math.isnan(least):
+        np.copyto(inverse_depth, 0, where=inverse_depth < np.float32(far))
+    elif least < far * (1 + _ROUNDING):
+        limit = float(np.nextafter(np.float32(far), np.float32(0)))
+        cv2.threshold(inverse_depth, limit, 0, cv2.THRESH_TOZERO, dst=inverse_depth)
+    if not most < near * (1 - _ROUNDING):  # NaN, too
+        np.copyto(inverse_depth, -0.0, where=inverse_depth > np.float32(near))
+    np.divide(np.float32(1), inverse_depth, out=out)
+
+
+def _strips(
+    down: _Axis, across: _Axis
+) -> Iterator[tuple[slice, NDArray[np.float32] | None, tuple[slice, slice], slice]]:
+    """Rows of samples that are worked on at once.
+
+    Yields:
+        The rows of samples; what they grow to (None where a pixel has a sample of its own); which
+        part of that is depth; and which of the rows that get depth it is.
+    """
+    step, before = down.step, down.before
+    columns = slice(across.before, across.before + across.length)
+    shared = np.empty((step * (_STRIP + 1), step * across.count), np.float32)
+    for first in range(0, max(down.count - 1, 1), _STRIP):
+        last = min(first + _STRIP, down.count - 1)
+        # Pixels from the first sample to the last; none is extrapolated.
+        top = 0 if first == 0 else step * first + step // 2 - before
+        bottom = down.length if last == down.count - 1 else step * last + step // 2 - before
+        shift = before - step * first
+        grown = shared[: step * (last + 1 - first)] if step > 1 else None
+        part = (slice(top + shift, bottom + shift), columns)
+        yield slice(first, last + 1), grown, part, slice(top, bottom)
 
 
 def _beyond(
