@@ -30,11 +30,12 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from hot_path import ROOT, SIZES, image_message, images, processor
+from hot_path import ROOT, SIZES, image_message, images
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
+from stages import processor
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator

@@ -13,8 +13,9 @@ out. Beside it, turn by turn in the same run, stand
   does them (a converted copy in; bytes, and an array of them, out), cv2.remap with maps made
   beforehand, cv2.resize, a meshgrid and a structured array for the cloud. It allocates as it goes.
 
-Every round takes another image, as a camera does. Times are medians of the thread's processor
-time, OpenCV with one thread: what other programs take does not count.
+Every round takes another image, as a camera does, and runs the network, which leaves nothing in
+the processor's caches. Times are the least of all rounds, in processor time of one thread
+(OpenCV's, too): what other programs take does not count.
 """
 
 from __future__ import annotations
@@ -23,11 +24,8 @@ import argparse
 import multiprocessing
 import os
 import platform
-import statistics
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +33,13 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image as ImageMessage
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
+from stages import WARM_UP, Stages, processor
+from usual_way import Usual
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.estimator import DepthEstimator
@@ -55,35 +56,7 @@ LENSES: dict[str, tuple[tuple[float, ...], Mount]] = {
     'distorted, pitched': ((-0.28, 0.09, 4e-4, -3e-4, -0.01), Mount(pitch=0.03, roll=0.01)),
 }
 IMAGES = 8
-WARM_UP = 5
 TOPICS: dict[str, Any] = {'hot_path/image': ImageMessage, 'hot_path/points': PointCloud2}
-
-
-class Stages:
-    """Seconds of processor time by stage, one number for each round."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what is done within."""
-        start = time.thread_time()
-        yield
-        self.seconds[name].append(time.thread_time() - start)
-
-    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
-
-        def call(*arguments: Any) -> Any:
-            with self.stage(name):
-                return function(*arguments)
-
-        return call
-
-    def medians(self) -> dict[str, float]:
-        """The median of each stage, warm-up left out."""
-        return {name: statistics.median(found[WARM_UP:]) for name, found in self.seconds.items()}
 
 
 class Ours:
@@ -125,8 +98,8 @@ class Ours:
             for publisher, sent in zip(self.publishers, (self.depth, self.cloud), strict=True):
                 publisher.publish(sent.message)
 
-    def medians(self) -> dict[str, float]:
-        """The median of each stage."""
+    def least(self) -> dict[str, float]:
+        """The least of each stage."""
         seconds = self.stages.seconds
         seconds['normalise, scale'] = [
             whole - align - infer
@@ -134,99 +107,12 @@ class Ours:
                 seconds['estimate'], seconds['align'], seconds['infer'], strict=True
             )
         ]
-        return self.stages.medians()
-
-
-class Usual:
-    """The same work as nodes in Python are usually written, inference left out."""
-
-    def __init__(self, ours: Ours) -> None:
-        self.stages = Stages()
-        self.camera, card = ours.camera, ours.estimator.card
-        self.canonical, self.scale = card.canonical_camera, card.scale.value
-        self.output = ours.estimator.engine.output
-        self.resolution = ours.resolution
-        self.maps: tuple[np.ndarray, np.ndarray] | None = None
-        # The canonical camera with about as many pixels as the image has there.
-        shrink = self.camera.fx / self.canonical.fx
-        self.fine = self.canonical.resized(
-            round(self.canonical.width * shrink), round(self.canonical.height * shrink)
-        )
-        self.corner = tuple(
-            round(own - other)
-            for own, other in (
-                (self.camera.cy, self.fine.cy),
-                (self.camera.cx, self.fine.cx),
-            )
-        )
-        if self.camera.distortion:
-            rotation = ours.mount.rotation()
-            there = self.camera.project(self.fine.rays() @ rotation)
-            back = self.fine.project(self.camera.rays() @ rotation.T)
-            self.maps = (there.astype(np.float32), np.nan_to_num(back, nan=-1).astype(np.float32))
-
-    def __call__(self, message: ImageMessage) -> None:
-        """One frame."""
-        stage = self.stages.stage
-        (top, left), (height, width) = self.corner, (self.fine.height, self.fine.width)
-        with stage('decode'):
-            shape = (message.height, message.width, 3)
-            pixels = np.ndarray(shape, np.uint8, buffer=message.data)
-            bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        with stage('align'):
-            if self.maps is None:
-                crop = bgr[top : top + height, left : left + width]
-            else:
-                crop = cv2.remap(bgr, self.maps[0], None, cv2.INTER_LINEAR)
-            small = cv2.resize(crop, (self.canonical.width, self.canonical.height))
-        with stage('normalise, scale'):
-            rgb = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.float32) / 255.0
-            rgb = (rgb - np.array([0.45] * 3, np.float32)) / np.array([0.225] * 3, np.float32)
-            np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
-            depth = self.output[0, 0] * self.scale
-        with stage('depth message'):
-            fine = cv2.resize(depth, (width, height))
-            if self.maps is None:
-                full = np.full((self.camera.height, self.camera.width), np.nan, np.float32)
-                full[top : top + height, left : left + width] = fine
-            else:
-                full = cv2.remap(fine, self.maps[1], None, cv2.INTER_LINEAR, borderValue=np.nan)
-            image = ImageMessage(
-                height=full.shape[0], width=full.shape[1], encoding='32FC1', step=4 * full.shape[1]
-            )
-            image.data.frombytes(full.tobytes())
-        with stage('cloud message'):
-            if self.resolution == 'network':
-                structured_cloud(depth, small, self.canonical)
-            else:
-                structured_cloud(full, bgr, self.camera)
-
-
-def structured_cloud(depth: np.ndarray, bgr: np.ndarray, camera: Camera) -> PointCloud2:
-    """An organised coloured cloud by a meshgrid and a structured array."""
-    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    points = np.zeros(depth.size, [(name, np.float32) for name in ('x', 'y', 'z', 'rgb')])
-    points['x'] = ((u - camera.cx) * depth / camera.fx).ravel()
-    points['y'] = ((v - camera.cy) * depth / camera.fy).ravel()
-    points['z'] = depth.ravel()
-    b, g, r = (bgr[..., channel].astype(np.uint32) for channel in range(3))
-    points['rgb'] = (r << 16 | g << 8 | b).ravel().view(np.float32)
-    return PointCloud2(
-        height=camera.height,
-        width=camera.width,
-        fields=[
-            PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-            for index, name in enumerate(points.dtype.names)
-        ],
-        point_step=16,
-        row_step=16 * camera.width,
-        data=points.tobytes(),
-    )
+        return self.stages.least()
 
 
 @dataclass
 class Outcome:
-    """Medians of one case (s)."""
+    """What one case takes (s)."""
 
     size: str
     lens: str
@@ -263,7 +149,7 @@ def measure(size: str, lens: str, cloud: str, rounds: int, node: Node) -> Outcom
     while not all(publisher.get_subscription_count() for publisher in publishers):
         time.sleep(0.1)
     ours = Ours(camera, mount, cloud, publishers)
-    usual = Usual(ours)
+    usual = Usual(ours.estimator, camera, mount, cloud)
     moved = len(messages[0].data) + ours.depth.depth.nbytes + ours.cloud.points.nbytes
     source, target = np.ones(moved, np.uint8), np.ones(moved, np.uint8)
     copies = Stages()
@@ -275,7 +161,7 @@ def measure(size: str, lens: str, cloud: str, rounds: int, node: Node) -> Outcom
     for publisher in publishers:
         node.destroy_publisher(publisher)
     return Outcome(
-        size, lens, cloud, ours.medians(), usual.stages.medians(), copies.medians()['copy'], moved
+        size, lens, cloud, ours.least(), usual.stages.least(), copies.least()['copy'], moved
     )
 
 
@@ -305,17 +191,11 @@ def subscribe(domain: str) -> None:
     node = Node('hot_path_subscriber')
     for topic, kind in TOPICS.items():
         node.create_subscription(kind, topic, lambda _: None, QoSProfile(depth=2), raw=True)
-    rclpy.spin(node)
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(node)
 
 
 STAGES = ('decode', 'align', 'normalise, scale', 'depth message', 'cloud message')
-
-
-def processor() -> str:
-    """The processor's name."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    names = (line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
-    return next(names, platform.processor())
 
 
 def table(outcomes: list[Outcome], rounds: int) -> str:
@@ -354,10 +234,10 @@ def table(outcomes: list[Outcome], rounds: int) -> str:
     lines += [
         '',
         f'{processor()} ({platform.machine()}), Python {platform.python_version()}, NumPy '
-        f'{np.__version__}, OpenCV {cv2.__version__}; medians of {rounds} rounds of one thread, '
-        'its processor time. Publish: rclpy and Fast DDS with the shipped profile, one reliable '
-        'subscriber in another process; none of it is in the sums, as it is the same for '
-        'everybody who publishes these bytes.',
+        f'{np.__version__}, OpenCV {cv2.__version__}; the least of {rounds} rounds, processor '
+        'time of one thread. Publish: rclpy and Fast DDS with the shipped profile, one reliable '
+        'subscriber in another process; none of it is in the sums, it is the same for everybody '
+        'who publishes these bytes.',
     ]
     return '\n'.join(lines) + '\n'
 
