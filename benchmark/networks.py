@@ -57,8 +57,8 @@ def main() -> None:
         lines.append(f'| {" | ".join(row)} |')
     lines += [
         '',
-        f'Latency: processor time of one thread of an {processor()} ({platform.machine()}), median '
-        f'of {ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by torch '
+        f'Latency: processor time of one thread of an {processor()} ({platform.machine()}), '
+        f'median of {ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by torch '
         f'{torch.__version__.split("+")[0]}; beside it, as a multiple of the default network. '
         'Parameters without the heads that only training has; MACs of all convolutions.',
         '',
