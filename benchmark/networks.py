@@ -58,8 +58,9 @@ def main() -> None:
     lines += [
         '',
         f'Latency: processor time of one thread of an {processor()} ({platform.machine()}), '
-        f'median of {ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by torch '
-        f'{torch.__version__.split("+")[0]}; beside it, as a multiple of the default network. '
+        f'median of {ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by '
+        f'torch {torch.__version__.split("+")[0]}; beside it, as a multiple of the default '
+        'network. '
         'Parameters without the heads that only training has; MACs of all convolutions.',
         '',
         "`resnet18` is Monodepth2's network, published with 14.84 M parameters: 0.51 M of them "
