@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
+from stages import processor
 from torch import Tensor, nn
 
 from mono_metric_depth.camera import Camera
@@ -37,14 +38,6 @@ ROUNDS = 30
 def main() -> None:
     """Measure, and write the table."""
     latencies = {size: latency(size) for size in SIZES}
-    model = next(
-        (
-            line.split(':', 1)[1].strip()
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
-            if line.startswith('model name')
-        ),
-        platform.processor(),
-    )
     columns = ['network', 'parameters']
     columns += [f'MACs {w}x{h}' for w, h in SIZES]
     columns += [f'CPU latency {w}x{h}' for w, h in SIZES]
@@ -64,9 +57,10 @@ def main() -> None:
         lines.append(f'| {" | ".join(row)} |')
     lines += [
         '',
-        f'Latency: processor time of one thread of an {model} ({platform.machine()}), median of '
-        f'{ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by torch '
-        f'{torch.__version__.split("+")[0]}; beside it, as a multiple of the default network. '
+        f'Latency: processor time of one thread of an {processor()} ({platform.machine()}), '
+        f'median of {ROUNDS} runs, batch 1, 32 bits, ONNX Runtime {ort.__version__}, exported by '
+        f'torch {torch.__version__.split("+")[0]}; beside it, as a multiple of the default '
+        'network. '
         'Parameters without the heads that only training has; MACs of all convolutions.',
         '',
         "`resnet18` is Monodepth2's network, published with 14.84 M parameters: 0.51 M of them "

@@ -20,16 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.restoration import Restoration, depth_of
 
 Resolution = Literal['input', 'network']
 
 #: Shrinking by more than this is treated as if it were this much.
 MAX_SHRINK = 16
-#: OpenCV interpolates at 1/32 px. Near the horizon that is too coarse: a road 1 m below the camera
-#: would be off by 0.6 % at 75 m. Inverse depth is refined by this first, which is exact.
-_REFINE = 4
-#: Less than the smallest weight that a neighbour then has.
-_LEAST_WEIGHT = 0.5 / (32 * _REFINE) ** 2
+#: Samples of a canonical pixel lie at most this far apart (px of the image, halved or not): a
+#: sample is bilinear, and so covers two pixels.
+_SAMPLE_SPACING = 1.3
+#: What blurring and interpolation take from beyond the pixels that are sampled (halved px).
+_MARGIN = 3
+#: A few per cent of shrinking do not alias visibly.
+_HARMLESS = 0.05
 #: Pixels may lie outside of an image by this much (px): rounding.
 _TOLERANCE = 1e-6
 #: Maps are made in blocks of about so many pixels, to keep memory small.
@@ -60,13 +63,23 @@ class Alignment:
         self.camera = camera
         self.canonical = canonical
         self.rotation = rotation
-        self._shrink = self._shrink_factors()
-        pixel, self.seen = self._source_pixels()
-        self._maps = _fixed_point(pixel)
+        shrink = self._shrink_factors()
+        #: How often the image is halved before it is sampled.
+        self._halvings = max(0, math.floor(math.log2((min(shrink) + _HARMLESS) / 2)))
+        left = [factor / 2**self._halvings for factor in shrink]
+        # Samples of what was halved need no company if its neighbours are mixed in beforehand: as
+        # smooth as their mean over a canonical pixel, for half the time.
+        self._blur = tuple(math.sqrt(max(factor**2 - 1, 0) / 12) for factor in left)
+        self._samples = (1, 1) if self._halvings else tuple(_samples(factor) for factor in left)
+        whole = [min(max(math.ceil(factor - _HARMLESS), 1), MAX_SHRINK) for factor in shrink]
+        inside = self._source_pixels(whole[0], whole[1])[1]
+        self.seen: NDArray[np.bool_] = np.all(inside, axis=(1, 3))
+        pixel = self._source_pixels(*self._samples)[0]
+        self._maps = _fixed_point(self._halve_maps(pixel))
         self._unseen = np.nonzero(~self.seen)
-        self._fine: NDArray[Any] | None = None
+        self._scratch: list[NDArray[Any]] = []
 
-    @property
+    @cached_property
     def coverage(self) -> float:
         """Share of the canonical camera's pixels that the camera sees."""
         return float(self.seen.mean())
@@ -74,9 +87,11 @@ class Alignment:
     def align(self, pixels: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """An image as the canonical camera would have taken it.
 
-        One interpolation: the image is sampled once, bilinearly, at sub-pixels of the canonical
-        camera as fine as the image's own pixels, and these are averaged (an area filter, so that
-        shrinking does not alias).
+        One interpolation: the image is sampled bilinearly, at sub-pixels of the canonical camera
+        about as fine as the image's own pixels, and these are averaged (an area filter, so that
+        shrinking does not alias). Of an image four times as fine or more, the means of 2 x 2
+        pixels are sampled (4 x 4 if eight times), once for each canonical pixel and after a
+        Gaussian as wide as what is left to average.
 
         Args:
             pixels: (h, w) or (h, w, c) uint8, uint16 or float32, of the camera's size.
@@ -91,21 +106,34 @@ class Alignment:
         _require_size('image', pixels, self.camera)
         shape = (self.canonical.height, self.canonical.width, *pixels.shape[2:])
         out = _output(out, shape, pixels.dtype)
-        fine = out
-        if self._shrink != (1, 1):
-            fine_shape = (shape[0] * self._shrink[1], shape[1] * self._shrink[0], *shape[2:])
-            if (
-                self._fine is None
-                or self._fine.shape != fine_shape
-                or self._fine.dtype != pixels.dtype
-            ):
-                self._fine = np.empty(fine_shape, pixels.dtype)
-            fine = self._fine
+        scratch = self._scratch_like(pixels)
+        pixels = pixels[self._source]
+        for halved in scratch[: self._halvings]:
+            size = halved.shape[1::-1]
+            cv2.resize(pixels, size, dst=halved, interpolation=cv2.INTER_AREA)
+            pixels = halved
+        if self._halvings:
+            across, down = self._blur
+            size = tuple(2 * max(1, round(1.7 * sigma)) + 1 for sigma in self._blur)
+            cv2.GaussianBlur(pixels, size, across, dst=scratch[-1], sigmaY=down)
+            pixels = scratch[-1]
+        fine = out if self._samples == (1, 1) else scratch[-1]
         cv2.remap(pixels, *self._maps, cv2.INTER_LINEAR, dst=fine, borderMode=cv2.BORDER_REPLICATE)
         if fine is not out:
             cv2.resize(fine, shape[1::-1], dst=out, interpolation=cv2.INTER_AREA)
-        out[self._unseen] = 0
+        if self._unseen[0].size:
+            out[self._unseen] = 0
         return out
+
+    def _scratch_like(self, pixels: NDArray[Any]) -> list[NDArray[Any]]:
+        """The halved images and the samples; made anew only for another kind of image."""
+        kind = (pixels.shape[2:], pixels.dtype)
+        if not self._scratch or (self._scratch[-1].shape[2:], self._scratch[-1].dtype) != kind:
+            rows, columns = (side.stop - side.start for side in self._source)
+            sizes = [(rows >> n, columns >> n) for n in range(1, self._halvings + 1)]
+            sizes.append(sizes[-1] if sizes else self._maps[0].shape[:2])
+            self._scratch = [np.empty((*size, *kind[0]), kind[1]) for size in sizes]
+        return self._scratch
 
     def align_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Ground-truth depth as the canonical camera sees it; nearest pixel, nothing averaged.
@@ -145,6 +173,7 @@ class Alignment:
         inverse_depth: NDArray[np.float32],
         resolution: Resolution,
         out: NDArray[np.float32] | None = None,
+        span: tuple[float, float] = (0.0, math.inf),
     ) -> NDArray[np.float32]:
         """Depth per pixel of the input image, or per pixel of an unrotated canonical camera.
 
@@ -152,15 +181,18 @@ class Alignment:
         planes stay exact.
 
         Args:
-            inverse_depth: (height, width) float32 of the canonical camera (1/m).
+            inverse_depth: (height, width) float32 of the canonical camera (1/m), not negative, NaN
+                where it is not known.
             resolution: ``input``: the input's own pixels, its distortion included; ``network``: a
                 pinhole with the canonical intrinsics. Both in the input's optical frame.
             out: Where to write, float32.
+            span: Nearest and furthest depth (m).
 
         Returns:
             (h, w) float32 z-depth (m) along the input's optical axis; NaN where the network did
             not see (nothing is extrapolated: the outer half pixel of the canonical image has no
-            neighbour to interpolate with); +Inf where inverse depth is 0.
+            neighbour to interpolate with); +Inf where it is further, -Inf where it is nearer than
+            the span.
 
         Raises:
             ValueError: If ``inverse_depth`` has another size than the canonical camera, or ``out``
@@ -169,111 +201,91 @@ class Alignment:
         camera = self.output_camera(resolution)
         _require_size('inverse depth', inverse_depth, self.canonical)
         out = _output(out, (camera.height, camera.width), np.dtype(np.float32))
-        if resolution == 'network' and self.rotation is None:
-            source: NDArray[np.float32] = inverse_depth
-            factor = self._network_factor
+        if resolution == 'input':
+            self._to_input(inverse_depth, out, span)
+        elif self.rotation is not None:
+            self._to_network(inverse_depth, out, span)
         else:
-            back = self._input_back if resolution == 'input' else self._network_back
-            maps, factor = back
-            source = self._interpolated(inverse_depth, maps, out)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            np.divide(factor, source, out=out)
+            np.copyto(out, inverse_depth)
+            extremes = (float(inverse_depth.min()), float(inverse_depth.max()))
+            with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+                depth_of(out, out, span, extremes)
+            if self._unseen[0].size:
+                out[self._unseen] = np.nan
         return out
 
     @cached_property
-    def _network_factor(self) -> NDArray[np.float32]:
-        return np.where(self.seen, 1.0, np.nan).astype(np.float32)
+    def _to_input(self) -> Restoration:
+        return Restoration(self.canonical, self.seen, self.camera, self.rotation)
 
     @cached_property
-    def _input_back(self) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
-        return self._back_maps(self.camera)
-
-    @cached_property
-    def _network_back(self) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
-        return self._back_maps(self.canonical)
-
-    def _back_maps(self, camera: Camera) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
-        """The way back to a camera in the input's frame.
-
-        Returns:
-            Where each of its pixels lies in the canonical image, and (h, w) the factor
-            z_camera / z_canonical of its ray; NaN where the network did not see.
-        """
-        pixel = np.empty((camera.height, camera.width, 2), np.float32)
-        factor = np.empty((camera.height, camera.width), np.float32)
-        for rows in _blocks(camera.height, camera.width):
-            rays = camera.rays(_grid(np.arange(camera.width), np.arange(camera.height)[rows]))
-            if self.rotation is not None:
-                rays = rays @ self.rotation.T
-            found = self.canonical.project(rays)
-            inside = _inside(found, self.canonical, 0.0)
-            pixel[rows] = _or_outside(found, inside)
-            with np.errstate(invalid='ignore', divide='ignore'):
-                factor[rows] = np.where(inside, 1.0 / rays[..., 2], np.nan)
-        maps = _fixed_point(pixel * _REFINE)
-        seen = self._interpolated(self.seen.astype(np.float32), maps, np.empty_like(factor))
-        factor[seen < 1 - _LEAST_WEIGHT] = np.nan
-        return maps, factor
-
-    def _interpolated(
-        self, values: NDArray[np.float32], maps: tuple[Any, Any], out: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Values of the canonical image where the maps of :meth:`_back_maps` say."""
-        refining, refined = self._refining
-        for source, target, (first, second) in ((values, refined, refining), (refined, out, maps)):
-            cv2.remap(
-                source,
-                first,
-                second,
-                cv2.INTER_LINEAR,
-                dst=target,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-        return out
-
-    @cached_property
-    def _refining(self) -> tuple[tuple[Any, Any], NDArray[np.float32]]:
-        """Maps to a grid that is finer by _REFINE and keeps its pixels, and where to write it."""
-        u, v = (
-            np.arange((size - 1) * _REFINE + 1) / _REFINE
-            for size in (self.canonical.width, self.canonical.height)
-        )
-        return _fixed_point(_grid(u, v).astype(np.float32)), np.empty((len(v), len(u)), np.float32)
+    def _to_network(self) -> Restoration:
+        return Restoration(self.canonical, self.seen, self.canonical, self.rotation)
 
     def _canonical_rays_in_camera(self, rays: NDArray[np.float64]) -> NDArray[np.float64]:
         return rays if self.rotation is None else rays @ self.rotation
 
-    def _shrink_factors(self) -> tuple[int, int]:
-        """Input pixels per canonical pixel, at most, over the image: (x, y), whole numbers."""
+    def _shrink_factors(self) -> tuple[float, float]:
+        """Input pixels per canonical pixel, at most, over the image: (x, y)."""
         pixel = self.camera.project(self._canonical_rays_in_camera(self.canonical.rays()))
         pixel[~_inside(pixel, self.camera, 0.5)] = np.nan
         factors = []
         for axis in (1, 0):
             if pixel.shape[axis] < 2:
-                factors.append(1)
+                factors.append(1.0)
                 continue
             steps = np.linalg.norm(np.diff(pixel, axis=axis), axis=-1)
             steps = steps[np.isfinite(steps)]
-            # A few per cent of shrinking do not alias visibly.
-            largest = float(np.quantile(steps, 0.99)) if steps.size else 1.0
-            factors.append(min(max(math.ceil(largest - 0.05), 1), MAX_SHRINK))
+            factors.append(float(np.quantile(steps, 0.99)) if steps.size else 1.0)
         return factors[0], factors[1]
 
-    def _source_pixels(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Input pixel of every sub-pixel of the canonical camera, and what was seen in full."""
-        kx, ky = self._shrink
+    def _source_pixels(
+        self, across: int, down: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Input pixels of the sub-pixels of the canonical camera.
+
+        Args:
+            across, down: Sub-pixels of each canonical pixel.
+
+        Returns:
+            (height * down, width * across, 2) px, and (height, down, width, across) whether it
+            lies in the image.
+        """
         width, height = self.canonical.width, self.canonical.height
-        u = (np.arange(width * kx) + 0.5) / kx - 0.5
-        v = (np.arange(height * ky) + 0.5) / ky - 0.5
-        pixel = np.empty((height * ky, width * kx, 2), np.float32)
-        inside = np.empty((height * ky, width * kx), np.bool_)
+        u = (np.arange(width * across) + 0.5) / across - 0.5
+        v = (np.arange(height * down) + 0.5) / down - 0.5
+        pixel = np.empty((height * down, width * across, 2), np.float32)
+        inside = np.empty((height * down, width * across), np.bool_)
         for rows in _blocks(*inside.shape):
             rays = self.canonical.rays(_grid(u, v[rows]))
             found = self.camera.project(self._canonical_rays_in_camera(rays))
             inside[rows] = _inside(found, self.camera, 0.5)
             pixel[rows] = _or_outside(found, inside[rows])
-        seen: NDArray[np.bool_] = np.all(inside.reshape(height, ky, width, kx), axis=(1, 3))
-        return pixel, seen
+        return pixel, inside.reshape(height, down, width, across)
+
+    def _halve_maps(self, pixel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chooses the part of the image that is needed; maps of its pixels, halved so often.
+
+        The last row and column of an odd number are left out, their neighbours stand for them.
+        """
+        factor = 2**self._halvings
+        parts = []
+        for axis, size in ((1, self.camera.height), (0, self.camera.width)):
+            needed = pixel[..., axis][pixel[..., axis] > -1]
+            low, high = (needed.min(), needed.max()) if needed.size else (0, 0)
+            first = max(int(low) // factor - _MARGIN, 0)
+            last = min(int(high) // factor + 1 + _MARGIN, size // factor)
+            parts.append(slice(factor * first, factor * max(last, first + 1)))
+        self._source = tuple(parts)
+        origin = np.array([parts[1].start, parts[0].start], np.float32)
+        return np.asarray((pixel - origin + 0.5) / factor - 0.5, np.float32)
+
+
+def _samples(shrink: float) -> int:
+    """Samples of a canonical pixel along an axis on which it spans so many of the image's."""
+    if shrink <= 1 + _HARMLESS:
+        return 1
+    return min(max(math.ceil(shrink / _SAMPLE_SPACING - 1e-3), 2), MAX_SHRINK)
 
 
 def _require_size(name: str, array: NDArray[Any], camera: Camera) -> None:

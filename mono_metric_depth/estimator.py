@@ -26,7 +26,6 @@ DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
 _LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
-_ROWS = 16
 
 
 class EstimatorError(ValueError):
@@ -106,22 +105,14 @@ class DepthEstimate:
             (h, w) float32 z-depth (m). As REP-117 has it: NaN where the network did not see, +Inf
             beyond the model's range, -Inf nearer than its range; never 0.
         """
-        depth = self.alignment.restore(self.inverse_depth, resolution, out)
-        nearest, furthest = self.depth_range
-        with np.errstate(invalid='ignore'):
-            for first in range(0, len(depth), _ROWS):  # the masks stay small
-                rows = depth[first : first + _ROWS]
-                np.copyto(rows, np.float32(np.inf), where=rows > furthest)
-                np.copyto(rows, np.float32(-np.inf), where=rows < nearest)
-        return depth
+        return self.alignment.restore(self.inverse_depth, resolution, out, self.depth_range)
 
-    def colour(self, resolution: Resolution) -> NDArray[np.uint8]:
-        """The image, pixel by pixel beside :meth:`depth`: (h, w, 3) uint8, BGR.
+    def colour(self, resolution: Resolution) -> Image:
+        """The image, pixel by pixel beside :meth:`depth`.
 
         It may be the image's own memory, or the estimator's.
         """
-        image = self.image if resolution == 'input' else self._network_image()
-        return image.as_bgr()
+        return self.image if resolution == 'input' else self._network_image()
 
 
 class DepthEstimator:
@@ -273,14 +264,19 @@ class DepthEstimator:
 
     def _invert(self, output: NDArray[np.float32], alignment: Alignment) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""
-        inverse, (unusable, other) = self._inverse, self._unusable
+        inverse = self._inverse
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
                 np.divide(np.float32(1.0 / self.scale), output, out=inverse)
+                usable = output.min() > 0
             else:
                 np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
                 inverse += 0.0  # -0 is infinitely far too
+                usable = inverse.min() >= 0
+            if usable and inverse.max() < np.inf:  # almost always; NaN is neither
+                return
             # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
+            unusable, other = self._unusable
             np.isfinite(inverse, out=unusable)
             np.logical_not(unusable, out=unusable)
             unusable |= np.signbit(inverse, out=other)

@@ -78,7 +78,8 @@ class Normalisation:
                 plane = plane[..., image.channels.index(channel)]
             np.multiply(plane, np.float32(1 / (full_scale * std)), out=out[index])
             out[index] -= np.float32(mean / std)
-        out *= seen
+        if not seen.all():
+            out *= seen
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.image import Image
 
 #: Offsets of a point's fields, each FLOAT32; the bytes of rgb are B, G, R, 0.
 FIELDS = {'x': 0, 'y': 4, 'z': 8, 'rgb': 12}
@@ -24,6 +25,12 @@ EVERYWHERE = (0.0, math.inf)
 
 #: Pixels that are worked on at once: few enough that their scratch stays in a core's cache.
 _BLOCK = 32768
+_TO_BGRA = {
+    'rgb': cv2.COLOR_RGB2BGRA,
+    'bgr': cv2.COLOR_BGR2BGRA,
+    'rgba': cv2.COLOR_RGBA2BGRA,
+    'mono': cv2.COLOR_GRAY2BGRA,
+}
 #: Clears the last byte of each four, whatever the byte order.
 _COLOUR_BYTES = np.frombuffer(b'\xff\xff\xff\x00', np.uint32)[0]
 
@@ -63,7 +70,7 @@ class PointCloudWriter:
     def write(
         self,
         depth: NDArray[np.float32],
-        bgr: NDArray[np.uint8] | None,
+        image: Image | None,
         out: NDArray[np.float32],
         span: tuple[float, float] = EVERYWHERE,
     ) -> None:
@@ -72,9 +79,9 @@ class PointCloudWriter:
         Args:
             depth: (height, width) float32, metres along the optical axis. Where it is NaN or
                 infinite, or the camera has no ray, the point is NaN.
-            bgr: (height, width, 3) uint8, B, G, R; None for points without colour (0).
+            image: Of the same size; None for points without colour (0).
             out: (\*shape, 4) float32, C-contiguous: the points x, y, z (m, optical frame)
-                and rgb, whose bytes are B, G, R, 0; or (\*shape, 3) without rgb, where ``bgr``
+                and rgb, whose bytes are B, G, R, 0; or (\*shape, 3) without rgb, where ``image``
                 must be None. Usually a view onto a message.
             span: Points nearer or further than this along the optical axis (m) are NaN.
 
@@ -82,16 +89,18 @@ class PointCloudWriter:
             PointCloudError: If an array has another shape or dtype; ``out`` is untouched then.
         """
         _check('depth', depth, self._shape, np.float32)
-        channels = 3 if bgr is None and out.shape[2:] == (3,) else 4
+        channels = 3 if image is None and out.shape[2:] == (3,) else 4
         _check('out', out, (*self.shape, channels), np.float32)
         if not (out.flags.c_contiguous and out.flags.writeable):
             msg = 'out must be C-contiguous and writeable: pass a view onto the whole message'
             raise PointCloudError(msg)
-        if bgr is None:
+        pixels, code = None, -1
+        if image is None:
             self._colour.fill(0)
         else:
-            _check('bgr', bgr, (*self._shape, 3), np.uint8)
-            bgr = bgr[self._every]
+            pixels, code = _colours(image)
+            _check('image', pixels, (*self._shape, *pixels.shape[2:]), np.uint8)
+            pixels = pixels[self._every]
         depth = depth[self._every]
         height = self.shape[0]
         for top in range(0, height, self._rows):
@@ -106,9 +115,9 @@ class PointCloudWriter:
             np.multiply(z, self._y[block], out=y)
             if self._has_blind_pixels:
                 cv2.scaleAdd(x, 0.0, z, z)
-            if bgr is not None:
+            if pixels is not None:
                 # Adding alpha and clearing it is three times as fast as cv2.mixChannels.
-                cv2.cvtColor(bgr[block], cv2.COLOR_BGR2BGRA, colour)
+                cv2.cvtColor(pixels[block], code, colour)
                 packed = colour.view(np.uint32)
                 np.bitwise_and(packed, _COLOUR_BYTES, out=packed)
             planes = (x, y, z, colour.view(np.float32)[..., 0])
@@ -179,6 +188,14 @@ def points_of_message(message: Any) -> NDArray[np.float64]:
         columns.append(column.astype(np.float64).ravel())
     points = np.stack(columns, axis=-1)
     return points[np.isfinite(points).all(axis=1)]
+
+
+def _colours(image: Image) -> tuple[NDArray[np.uint8], int]:
+    """Pixels, and OpenCV's conversion of them to BGRA."""
+    code = _TO_BGRA.get(image.channels)
+    if code is None or image.pixels.dtype != np.uint8:
+        return image.as_bgr(), cv2.COLOR_BGR2BGRA
+    return cast('NDArray[np.uint8]', image.pixels), code
 
 
 def _check(

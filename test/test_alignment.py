@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mono_metric_depth import restoration
 from mono_metric_depth.alignment import Alignment, Resolution
 from mono_metric_depth.camera import Camera, Mount
 
@@ -354,7 +357,8 @@ def test_a_second_frame_allocates_nothing_large() -> None:
     frame()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000
+    # NumPy's own buffers; one row of strips of the input is 100 kB, its depth 885 kB.
+    assert peak < 80_000
 
 
 def test_infinitely_far_stays_so() -> None:
@@ -388,3 +392,127 @@ def test_an_output_that_does_not_fit_is_refused_and_not_silently_ignored() -> No
         alignment.align(image, np.empty((40, 64, 3), np.float32))
     with pytest.raises(ValueError, match='out must be float32'):
         alignment.restore(np.ones((40, 64), np.float32), 'input', np.empty((64, 40), np.float32))
+
+
+# Fine images: halved before they are sampled, depth interpolated between samples
+
+FINE = CANONICAL.resized(1280, 480)
+FISHEYE = Camera(1280, 720, 900.0, 905.0, 630.0, 350.0, *LENSES[4])
+
+
+def test_a_fine_image_is_sampled_where_the_canonical_camera_looks() -> None:
+    """A ramp tells where; any shift of a part of a canonical pixel would show."""
+    camera = Camera(1280, 720, 1000.0, 990.0, 652.3, 341.7)
+    rotation = Mount(pitch=0.04, roll=-0.02, yaw=0.03).rotation()
+    for turned in (None, rotation):
+        alignment = Alignment(camera, CANONICAL, turned)
+        assert alignment._halvings == 1
+        u, v = np.meshgrid(np.arange(1280, dtype=np.float32), np.arange(720, dtype=np.float32))
+        rays = CANONICAL.rays() if turned is None else CANONICAL.rays() @ turned
+        expected = camera.project(rays)
+        middle = alignment.seen
+        if turned is None:  # the image goes on all around
+            assert middle.all()
+        else:
+            middle = cv2.erode(middle.astype(np.uint8), np.ones((5, 5)), borderValue=0) > 0
+            assert middle.mean() > 0.6
+        for axis, ramp in enumerate((u, v)):
+            found = alignment.align(ramp)[middle]
+            # 1/32 px of the halved image is OpenCV's step; a canonical pixel is 5 px.
+            assert np.abs(found - expected[..., axis][middle]).max() < 0.06
+
+
+@pytest.mark.parametrize('scale', [4, 5, 6, 7.5, 8, 12])
+def test_a_fine_image_does_not_alias(scale: float) -> None:
+    width, height = int(64 * scale), int(40 * scale)
+    camera = SMALL.resized(width, height)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (height, width), np.uint8)
+    aligned = Alignment(camera, SMALL).align(noise)[2:-2, 2:-2].astype(float)
+    # The mean of n pixels of noise spreads by 74 / sqrt(n).
+    assert abs(aligned.mean() - 127.5) < 2
+    assert aligned.std() < 1.35 * 74 / scale
+    assert aligned.std() > 0.6 * 74 / scale  # nor is it smeared over the neighbours
+
+
+@settings(max_examples=12)  # large images
+@given(
+    plane=planes,
+    lens=st.sampled_from([FINE, FISHEYE]),
+    mount=st.sampled_from([None, Mount(pitch=0.1, roll=0.05, yaw=-0.1)]),
+)
+def test_depth_between_samples_is_that_of_the_plane(
+    plane: tuple[float, ...], lens: Camera, mount: Mount | None
+) -> None:
+    rotation = np.eye(3) if mount is None else mount.rotation()
+    alignment = fine_alignment(lens, mount)
+    inverse = (CANONICAL.rays() @ np.array(plane)).astype(np.float32)
+    restored = alignment.restore(np.maximum(inverse, 0), 'input')
+    with np.errstate(divide='ignore', invalid='ignore'):
+        true = 1 / (lens.rays() @ rotation.T @ np.array(plane))
+    known = np.isfinite(restored) & (true > 0.3) & (true < 80)
+    np.testing.assert_allclose(restored[known], true[known], rtol=5e-3)
+    if mount is None:
+        assert alignment._to_input._axes[0].step > 1
+
+
+@lru_cache
+def fine_alignment(lens: Camera, mount: Mount | None) -> Alignment:
+    """It takes a while to make."""
+    return Alignment(lens, CANONICAL, None if mount is None else mount.rotation())
+
+
+def test_what_the_camera_did_not_see_does_not_reach_into_depth_beside_it() -> None:
+    narrow = Camera(640, 300, 1000.0, 1000.0, 300.0, 150.0)
+    alignment = Alignment(narrow, CANONICAL)
+    inverse = np.full((96, 256), 0.1, np.float32)
+    clean = alignment.restore(inverse, 'input')
+    inverse[~alignment.seen] = 77.0
+    np.testing.assert_array_equal(alignment.restore(inverse, 'input'), clean)
+    np.testing.assert_allclose(clean[np.isfinite(clean)], 10.0, rtol=1e-5)
+    assert np.isfinite(clean).mean() > 0.8
+
+
+def test_what_is_unknown_stays_so_beside_what_is_out_of_range() -> None:
+    alignment = fine_alignment(FINE, None)
+    inverse = np.full((96, 256), 0.1, np.float32)
+    inverse[24:34, 100:120] = np.nan
+    inverse[24:34, 130:150] = 1 / 200
+    inverse[60:70, 130:150] = 4.0
+    depth = alignment.restore(inverse, 'input', span=(0.5, 80.0))
+    assert np.isnan(depth[125:160, 505:590]).all()
+    assert np.isposinf(depth[125:160, 655:740]).all()
+    assert np.isneginf(depth[305:340, 655:740]).all()
+    assert depth[200, 700] == pytest.approx(10.0)
+    finite = depth[np.isfinite(depth)]
+    assert 0.5 <= finite.min() <= finite.max() <= 80
+    # Unknown is what has an unknown neighbour, and nothing further off.
+    assert np.isfinite(depth[125:160, 610:620]).all()
+    assert np.isfinite(depth[125:160, 480:490]).all()
+
+
+@pytest.mark.parametrize('subpixels', [1, 5])
+def test_depth_does_not_depend_on_how_exactly_opencv_interpolates(
+    subpixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV 4 rounds positions to 1/32 px, for which the image is refined."""
+    if subpixels < restoration.SUBPIXELS:
+        pytest.skip('this OpenCV rounds positions')
+    monkeypatch.setattr(restoration, 'SUBPIXELS', subpixels)
+    alignment = Alignment(FINE, CANONICAL, Mount(pitch=0.05).rotation())
+    inverse = (CANONICAL.rays() @ (0.0, 1 / 1.2, 0.0)).clip(0).astype(np.float32)
+    restored = alignment.restore(inverse, 'input')
+    with np.errstate(divide='ignore'):
+        true = 1.2 / (FINE.rays() @ Mount(pitch=0.05).rotation().T)[..., 1]
+    known = np.isfinite(restored) & (true > 0) & (true < 75)
+    assert known.mean() > 0.4
+    np.testing.assert_allclose(restored[known], true[known], rtol=3e-3)
+
+
+def test_samples_lie_closer_where_the_lens_bends_what_lies_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera = Camera(320, 200, 250.0, 250.0, 159.5, 99.5, *LENSES[1])
+    assert Alignment(camera, SMALL)._to_input._axes[0].step > 1
+    monkeypatch.setattr(restoration, '_MOST_BEND', 1e-6)
+    assert Alignment(camera, SMALL)._to_input._axes[0].step == 1

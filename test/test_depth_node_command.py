@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -306,84 +304,3 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
     assert done.returncode == 0, done.stderr
     assert 'Traceback' not in done.stderr
     assert 'error' not in done.stderr
-
-
-def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
-    path = ROOT / 'launch' / 'depth.launch.py'
-    text = path.read_text()
-    compile(text, str(path), 'exec')
-    for argument in [
-        'namespace',
-        'params_file',
-        'model',
-        'autostart',
-        'use_sim_time',
-        'log_level',
-        'respawn',
-    ]:
-        assert f"'{argument}'" in text
-    for name in ('depth.yaml', 'fastdds.xml'):
-        assert f"'{name}'" in text
-        assert (ROOT / 'config' / name).is_file()
-    root = ElementTree.parse(ROOT / 'config' / 'fastdds.xml').getroot()
-    (segment,) = (item for item in root.iter() if item.tag.endswith('segment_size'))
-    assert int(segment.text or 0) >= 64 * 2**20
-
-
-def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
-    """Where launch_ros is; with the installed layout made of links."""
-    pytest.importorskip('launch_ros.actions')
-    prefix = tmp_path / 'prefix'
-    share = prefix / 'share' / 'mono_metric_depth'
-    (share / 'launch').mkdir(parents=True)
-    (share / 'config').symlink_to(ROOT / 'config')
-    launch_file = share / 'launch' / 'depth.launch.py'
-    launch_file.symlink_to(ROOT / 'launch' / 'depth.launch.py')
-    index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
-    index.mkdir(parents=True)
-    (index / 'mono_metric_depth').touch()
-    executable = prefix / 'lib' / 'mono_metric_depth' / 'depth_node'
-    executable.parent.mkdir(parents=True)
-    executable.write_text(
-        f'#!{sys.executable}\nfrom mono_metric_depth.commands.depth_node import main\nmain()\n'
-    )
-    executable.chmod(0o755)
-    arguments = {
-        'model': str(tiny_model),
-        'namespace': 'front',
-        'autostart': 'true',
-        'respawn': 'false',
-        'image': '/image',
-        'camera_info': '/camera_info',
-    }
-    program = (
-        'import sys\n'
-        'from launch import LaunchDescription, LaunchService\n'
-        'from launch.actions import IncludeLaunchDescription\n'
-        'from launch.launch_description_sources import PythonLaunchDescriptionSource\n'
-        'service = LaunchService()\n'
-        f'source = PythonLaunchDescriptionSource({str(launch_file)!r})\n'
-        f'included = IncludeLaunchDescription(source, launch_arguments={arguments!r}.items())\n'
-        'service.include_launch_description(LaunchDescription([included]))\n'
-        'sys.exit(service.run())\n'
-    )
-    paths = os.pathsep.join([str(prefix), os.environ.get('AMENT_PREFIX_PATH', '')])
-    launched = subprocess.Popen(
-        [sys.executable, '-c', program],
-        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(tmp_path / 'log')},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    robot = Robot(domain, namespace='front')
-    try:
-        robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
-        robot.until(lambda: robot.statuses, 'diagnostics')
-        assert robot.statuses[-1].name == '/front/depth_node: depth'
-    finally:
-        robot.close()
-        launched.send_signal(signal.SIGINT)
-        output = launched.communicate(timeout=30)[0]
-    assert launched.returncode == 0, output
-    assert 'model tiny' in output
-    assert 'process has finished cleanly' in output

@@ -81,7 +81,10 @@ def test_onnx_runtime_asked_for_by_name_looks_for_no_gpu(
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'engine': 'trt'}, "engine must be one of auto, tensorrt, openvino, onnxruntime, got 'trt'"),
+        (
+            {'engine': 'trt'},
+            "engine must be one of auto, tensorrt, openvino, onnxruntime, got 'trt'",
+        ),
         ({'precision': 'fp8'}, "precision must be one of fp32, fp16, int8, got 'fp8'"),
     ],
 )
@@ -136,7 +139,7 @@ def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_named(
     monkeypatch.setattr(selection, 'find_bindings', rtx.bindings)
     said: list[str] = []
     engine = open_engine(model, make_card(), threads=1, say=said.append)
-    assert isinstance(engine, OnnxRuntimeEngine)
+    assert engine.provider.startswith('CPU')
     assert 'has no engines for Simulated (compute 8.7)' in said[0]
 
 

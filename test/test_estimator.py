@@ -312,14 +312,14 @@ def test_colours_lie_beside_their_depth(mount: Mount | None, channels: str) -> N
     estimator = still()
     estimate = estimator.estimate(image, CAMERA, mount)
     bgr = image.as_bgr()
-    np.testing.assert_array_equal(estimate.colour('input'), bgr)
+    np.testing.assert_array_equal(estimate.colour('input').as_bgr(), bgr)
     # In the input's optical frame, as depth is: without the mount's rotation.
-    colour = estimate.colour('network')
+    colour = estimate.colour('network').as_bgr()
     assert (colour.shape, colour.dtype) == ((24, 32, 3), np.uint8)
     expected = bgr.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(colour - expected).max() <= 1.0
     estimate.depth('network')
-    np.testing.assert_array_equal(estimate.colour('network'), colour)
+    np.testing.assert_array_equal(estimate.colour('network').as_bgr(), colour)
 
 
 def test_a_rotated_camera_needs_no_second_alignment_unless_colours_are_asked_for() -> None:

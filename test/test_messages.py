@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera, camera_from_info
 from mono_metric_depth.depth_encoding import millimetres
-from mono_metric_depth.image import ImageError
+from mono_metric_depth.image import Image, ImageError
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
     DepthMessage,
@@ -194,7 +194,7 @@ def test_a_cloud_written_in_place_arrives_organised():
     data = output.message.data
     depth = np.full((5, 8), 2.0, np.float32)
     bgr = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
-    PointCloudWriter(CAMERA).write(depth, bgr, output.points)
+    PointCloudWriter(CAMERA).write(depth, Image(bgr, 'bgr'), output.points)
     received = round_trip(output.message)
     assert output.message.data is data
     assert isinstance(received, PointCloud2)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.image import Image
 from mono_metric_depth.point_cloud import PointCloudError, PointCloudWriter
 
 CAMERA = Camera(24, 10, 20.0, 21.0, 11.3, 4.8)
@@ -48,7 +49,8 @@ def scene(camera: Camera, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def cloud(camera: Camera, depth: np.ndarray, bgr: np.ndarray | None) -> np.ndarray:
     out = np.full((camera.height, camera.width, 4), 7, np.float32)
-    PointCloudWriter(camera).write(depth, bgr, out)
+    image = None if bgr is None else Image(bgr, 'bgr')
+    PointCloudWriter(camera).write(depth, image, out)
     return out
 
 
@@ -82,7 +84,7 @@ def test_a_decimated_cloud_is_every_nth_point_of_the_whole(camera, decimation):
     whole = cloud(camera, depth, bgr)[::decimation, ::decimation]
     assert writer.shape == whole.shape[:2]
     out = np.full(whole.shape, 7, np.float32)
-    writer.write(depth, bgr, out)
+    writer.write(depth, Image(bgr, 'bgr'), out)
     np.testing.assert_array_equal(out, whole)
     bare = np.full((*writer.shape, 3), 7, np.float32)
     writer.write(depth, None, bare)
@@ -94,7 +96,7 @@ def test_points_outside_of_the_range_are_nan():
     depth[0, :3] = np.nan, np.inf, -np.inf
     whole = cloud(CAMERA, depth, bgr)
     out = np.empty_like(whole)
-    PointCloudWriter(CAMERA).write(depth, bgr, out, (5.0, 40.0))
+    PointCloudWriter(CAMERA).write(depth, Image(bgr, 'bgr'), out, (5.0, 40.0))
     inside = (depth >= 5) & (depth <= 40)
     assert 0.2 < inside.mean() < 0.8
     np.testing.assert_array_equal(out[inside], whole[inside])
@@ -104,7 +106,7 @@ def test_points_outside_of_the_range_are_nan():
 def test_colour_needs_room():
     depth, bgr = scene(CAMERA)
     with pytest.raises(PointCloudError, match='out must be'):
-        PointCloudWriter(CAMERA).write(depth, bgr, np.empty((10, 24, 3), np.float32))
+        PointCloudWriter(CAMERA).write(depth, Image(bgr, 'bgr'), np.empty((10, 24, 3), np.float32))
 
 
 def test_more_rows_than_one_block_are_all_written():
@@ -152,7 +154,7 @@ def test_without_an_image_the_colour_is_zero_even_after_one_with_colour():
     depth, bgr = scene(CAMERA)
     writer = PointCloudWriter(CAMERA)
     out = np.full((10, 24, 4), 7, np.float32)
-    writer.write(depth, bgr, out)
+    writer.write(depth, Image(bgr, 'bgr'), out)
     writer.write(depth, None, out)
     assert not out.view(np.uint8)[..., 12:].any()
 
@@ -178,9 +180,9 @@ def test_writing_allocates_nothing_large():
     camera = Camera(640, 480, 500.0, 500.0, 320.0, 240.0)
     depth, bgr = scene(camera)
     writer, out = PointCloudWriter(camera), np.empty((480, 640, 4), np.float32)
-    writer.write(depth, bgr, out)
+    writer.write(depth, Image(bgr, 'bgr'), out)
     tracemalloc.start()
-    writer.write(depth, bgr, out)
+    writer.write(depth, Image(bgr, 'bgr'), out)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000
@@ -195,7 +197,11 @@ def test_writing_allocates_nothing_large():
             r'depth must be \(10, 24\) float32 .* \(24, 10\)',
         ),
         ('depth', np.zeros((10, 24)), r'got \(10, 24\) float64; make a new PointCloudWriter'),
-        ('bgr', np.zeros((10, 24, 4), np.uint8), r'bgr must be \(10, 24, 3\) uint8'),
+        (
+            'image',
+            Image(np.zeros((9, 24, 3), np.uint8), 'rgb'),
+            r'image must be \(10, 24, 3\) uint8',
+        ),
         ('out', np.zeros((240, 4), np.float32), r'out must be \(10, 24, 4\) float32'),
         ('out', np.zeros((10, 48, 4), np.float32)[:, ::2], 'out must be C-contiguous'),
         ('out', np.frombuffer(bytes(3840), np.float32).reshape(10, 24, 4), 'writeable'),
@@ -203,7 +209,29 @@ def test_writing_allocates_nothing_large():
 )
 def test_arrays_that_do_not_fit_the_camera_are_refused(name, wrong, message):
     depth, bgr = scene(CAMERA)
-    arrays = {'depth': depth, 'bgr': bgr, 'out': np.zeros((10, 24, 4), np.float32), name: wrong}
+    image = Image(bgr, 'bgr')
+    arrays = {'depth': depth, 'image': image, 'out': np.zeros((10, 24, 4), np.float32)}
+    arrays[name] = wrong
     with pytest.raises(PointCloudError, match=message):
         PointCloudWriter(CAMERA).write(**arrays)
     assert not arrays['out'].any()
+
+
+@pytest.mark.parametrize('channels', ['rgb', 'bgr', 'rgba', 'bgra', 'mono', 'mono16'])
+def test_colours_are_those_of_the_image_however_it_holds_them(channels: str) -> None:
+    depth, bgr = scene(CAMERA)
+    alpha, grey = bgr[..., :1] // 2, bgr[..., 1]
+    pixels = {
+        'rgb': bgr[..., ::-1],
+        'bgr': bgr,
+        'rgba': np.dstack([bgr[..., ::-1], alpha]),
+        'bgra': np.dstack([bgr, alpha]),
+        'mono': grey,
+        'mono16': grey.astype(np.uint16) * 257,
+    }[channels]
+    image = Image(np.ascontiguousarray(pixels), channels.removesuffix('16'))
+    out = np.empty((10, 24, 4), np.float32)
+    PointCloudWriter(CAMERA).write(depth, image, out)
+    expected = np.dstack([grey] * 3) if channels.startswith('mono') else bgr
+    np.testing.assert_array_equal(out.view(np.uint8)[..., 12:15], expected)
+    assert not out.view(np.uint8)[..., 15].any()

@@ -161,13 +161,13 @@ class DepthOutputs:
             self._cloud_writer = PointCloudWriter(camera, values.cloud_decimation)
             height, width = self._cloud_writer.shape
             self._cloud_message = CloudMessage(width, height, colour=colour)
-        bgr = estimate.colour(values.depth_resolution) if colour else None
+        image = estimate.colour(values.depth_resolution) if colour else None
         points = self._cloud_message.points
         span = (values.range_min, values.range_max)
         nearest, furthest = estimate.depth_range
         if span[0] <= nearest and span[1] >= furthest:  # as it is, for less
             span = EVERYWHERE
-        self._cloud_writer.write(depth, bgr, points, span)
+        self._cloud_writer.write(depth, image, points, span)
         organised = values.cloud_organised
         message = self._cloud_message.message if organised else compact_cloud_message(points)
         message.header = header

@@ -1,0 +1,362 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Restoration: inverse depth of the canonical camera, as depth of the camera that saw it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mono_metric_depth.camera import Camera
+
+#: A camera with finer pixels than the network's is sampled every few pixels, so that samples lie
+#: at most this far apart (canonical px), and inverse depth in between is interpolated linearly.
+#: On a plane nothing is lost, and an edge is already as soft as a canonical pixel.
+_SPACING = 0.75
+_MOST_STEP = 8
+_NAN = np.float32(np.nan)
+#: The lens may bend what lies between samples by this much (canonical px): where it bends more,
+#: samples lie closer. Near the horizon 1/64 px would be 0.6 % of the depth of a road at 75 m.
+_MOST_BEND = 1 / 256
+#: The factor between the two cameras' depths may be off by this much.
+_MOST_FACTOR = 1e-4
+#: A neighbour closer to a sample than this (px) is all of its value.
+_SAME = 1 / 256
+#: Rows of samples that are worked on at once: what they grow to stays in a core's cache.
+_STRIP = 16
+#: What interpolation adds to or takes from a value by rounding, and more.
+_ROUNDING = 1e-5
+#: Pixels may lie outside of an image by this much (px): rounding.
+_TOLERANCE = 1e-6
+_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+#: Pixels that are projected at once.
+_BLOCK = 1 << 18
+
+
+def _subpixels() -> int:
+    """How much finer a map has to be than pixels for cv2.remap to interpolate exactly enough.
+
+    OpenCV 5 takes the positions of a map as they are; 4 rounds them to 1/32 px.
+    """
+    ramp = np.arange(8, dtype=np.float32)[None]
+    where = 3.3 + 1 / 256
+    column, row = np.full((1, 1), where, np.float32), np.zeros((1, 1), np.float32)
+    found = np.asarray(cv2.remap(ramp, column, row, cv2.INTER_LINEAR))
+    return 1 if abs(found[0, 0] - where) < 1e-4 else 5
+
+
+#: Odd, so that a refined image holds the pixels it is made of.
+SUBPIXELS = _subpixels()
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where samples lie along one axis of a camera's image, and what they grow to.
+
+    Attributes:
+        first: The first pixel that gets depth.
+        length: How many do.
+        step: Pixels between samples.
+    """
+
+    first: int
+    length: int
+    step: int
+
+    @property
+    def before(self) -> int:
+        """Pixels that the samples grow to before the first one."""
+        return self.step // 2
+
+    @property
+    def count(self) -> int:
+        """Samples: the last lies at the last pixel or beyond."""
+        reach = self.length - 1 + self.before - (self.step - 1) / 2
+        return math.ceil(reach / self.step) + 1
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """Of the samples (px); cv2.resize puts each in the middle of the pixels it grows to."""
+        middle = (self.step - 1) / 2 - self.before
+        return np.asarray(self.first + middle + self.step * np.arange(self.count))
+
+
+class Restoration:
+    """Turns inverse depth of the canonical camera into depth of a camera in the input's frame.
+
+    Inverse depth is what gets interpolated: on a plane it is linear in the pixel, so that planes
+    stay exact. Use it from one thread at a time.
+
+    Args:
+        canonical: The canonical camera.
+        seen: (height, width) bool of the canonical camera: pixels whose inverse depth counts.
+        camera: The camera whose pixels get depth.
+        rotation: (3, 3) rotation from its optical frame to the canonical one; None for none.
+    """
+
+    def __init__(
+        self,
+        canonical: Camera,
+        seen: NDArray[np.bool_],
+        camera: Camera,
+        rotation: NDArray[np.float64] | None,
+    ) -> None:
+        self._canonical = canonical
+        self._camera = camera
+        self._rotation = rotation
+        height, width = seen.shape
+        # A margin of one pixel: the image goes on beyond its edge, and beyond what was seen.
+        self._source = np.ones((height + 2, width + 2), np.float32)
+        self._beyond = _beyond(np.pad(seen, 1))
+        self._refined = self._source
+        if SUBPIXELS > 1:
+            shape = (SUBPIXELS * (height + 2), SUBPIXELS * (width + 2))
+            self._refined = np.empty(shape, np.float32)
+        where, known = self._where(seen)
+        rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
+        self._empty = not rows.size
+        if self._empty:
+            return
+        self._box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        self._choose_samples(where[self._box], known[self._box])
+        hidden = ~known[self._box]
+        self._hidden = hidden if hidden.any() else None
+
+    def __call__(
+        self,
+        inverse_depth: NDArray[np.float32],
+        out: NDArray[np.float32],
+        span: tuple[float, float] = (0.0, math.inf),
+    ) -> None:
+        """Write depth.
+
+        Args:
+            inverse_depth: (height, width) float32 of the canonical camera (1/m), not negative, NaN
+                where it is not known.
+            out: (h, w) float32 of the camera: z-depth (m) in its own optical frame; NaN where a
+                pixel has not all its neighbours in the canonical image known and seen.
+            span: Nearest and furthest depth (m): -Inf for what is nearer, +Inf for what is
+                further.
+        """
+        if self._empty:
+            out.fill(np.nan)
+            return
+        samples = self._sampled(inverse_depth)
+        rows, columns = self._box
+        box = out[self._box]
+        # Interpolation adds nothing beyond these.
+        least, most = samples.min(axis=1).tolist(), samples.max(axis=1).tolist()
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            for part, grown, strip, target in self._strips:
+                values = samples[part]
+                if grown is not None:
+                    cv2.resize(
+                        values, grown.shape[::-1], dst=grown, interpolation=cv2.INTER_LINEAR
+                    )
+                    values = grown
+                extremes = (min(least[part]), max(most[part]))
+                if math.isnan(sum(least[part])):  # min() may pass over NaN
+                    extremes = (math.nan, math.nan)
+                depth_of(values[strip], box[target], span, extremes)
+                if self._hidden is not None:
+                    np.copyto(box[target], _NAN, where=self._hidden[target])
+        for outside in (
+            out[: rows.start],
+            out[rows.stop :],
+            out[rows, : columns.start],
+            out[rows, columns.stop :],
+        ):
+            outside.fill(np.nan)
+
+    def _sampled(self, inverse_depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inverse depth in the camera's frame at the samples."""
+        source = self._source
+        source[1:-1, 1:-1] = inverse_depth
+        flat = source.reshape(-1)
+        missing, near, next_one = self._beyond
+        beyond = 2 * flat[near]
+        beyond -= flat[next_one]
+        np.maximum(beyond, 0, out=beyond)
+        flat[missing] = beyond
+        if self._refined is not source:
+            size = self._refined.shape[::-1]
+            cv2.resize(source, size, dst=self._refined, interpolation=cv2.INTER_LINEAR)
+        cv2.remap(
+            self._refined,
+            *self._maps,
+            cv2.INTER_LINEAR,
+            dst=self._samples,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        if self._factor is not None:
+            np.multiply(self._samples, self._factor, out=self._samples)
+        return self._samples
+
+    def _where(self, seen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(h, w, 3) position in the canonical image and factor of every pixel, and what is known.
+
+        The factor is that between inverse depths in the two frames.
+        """
+        camera = self._camera
+        where = np.empty((camera.height, camera.width, 3), np.float32)
+        known = np.empty((camera.height, camera.width), np.bool_)
+        last = np.array([self._canonical.width - 1, self._canonical.height - 1])
+        step = max(1, _BLOCK // camera.width)
+        for first in range(0, camera.height, step):
+            rows = slice(first, min(first + step, camera.height))
+            found = self._projected(np.arange(camera.width), np.arange(rows.start, rows.stop))
+            pixel = found[..., :2]
+            with np.errstate(invalid='ignore'):
+                within = (pixel >= -_TOLERANCE) & (pixel <= last + _TOLERANCE)
+            inside: NDArray[np.bool_] = np.all(within, axis=-1)
+            safe = np.clip(np.where(inside[..., None], pixel, 0), 0, last)
+            low, high = (
+                np.clip(side, 0, last).astype(int)
+                for side in (np.floor(safe + _SAME), np.ceil(safe - _SAME))
+            )
+            for row in (low[..., 1], high[..., 1]):
+                for column in (low[..., 0], high[..., 0]):
+                    inside &= seen[row, column]
+            known[rows], where[rows] = inside, found
+        return where, known
+
+    def _projected(self, u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+        """Position in the canonical image and factor of the camera's pixels: (v, u, 3)."""
+        rays = self._camera.rays(np.stack(np.meshgrid(u, v), axis=-1))
+        if self._rotation is not None:
+            rays = rays @ self._rotation.T
+        return np.concatenate([self._canonical.project(rays), rays[..., 2:]], axis=-1)
+
+    def _choose_samples(self, where: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
+        """As few samples as are exact enough; one for each pixel if need be."""
+        (height, width), (rows, columns) = known.shape, self._box
+        step = self._most_step(where, known)
+        while True:
+            down = _Axis(rows.start, height, step)
+            across = _Axis(columns.start, width, step)
+            samples = self._projected(across.positions, down.positions).astype(np.float32)
+            if step == 1:
+                break
+            size = (step * across.count, step * down.count)
+            grown = np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_LINEAR))
+            grown = grown[down.before :, across.before :][:height, :width]
+            off = np.abs(np.asarray(grown[known] - where[known])).max(axis=0)
+            if (off <= (_MOST_BEND, _MOST_BEND, _MOST_FACTOR)).all():  # else NaN: no rays there
+                break
+            step -= 1
+        self._axes = (down, across)
+        self._samples = np.empty((down.count, across.count), np.float32)
+        self._strips = list(_strips(down, across))
+        self._factor = None
+        if self._rotation is not None:
+            self._factor = np.nan_to_num(samples[..., 2], nan=1.0)
+        # In the source with its margin.
+        last = np.array([self._canonical.width + 1, self._canonical.height + 1], np.float32)
+        pixel = np.clip(np.nan_to_num(samples[..., :2]) + 1, 0, last)
+        self._maps: tuple[Any, Any] = (pixel, None)
+        if SUBPIXELS > 1:
+            fine = (pixel + 0.5) * SUBPIXELS - 0.5
+            across_map, down_map = (
+                np.ascontiguousarray(fine[..., axis], np.float32) for axis in (0, 1)
+            )
+            self._maps = cv2.convertMaps(across_map, down_map, cv2.CV_16SC2)
+
+    def _most_step(self, where: NDArray[np.float32], known: NDArray[np.bool_]) -> int:
+        """Camera pixels between samples, by the canonical pixels that they span."""
+        largest = 0.0
+        for axis in (0, 1):
+            distance = np.linalg.norm(np.diff(where[..., :2], axis=axis), axis=-1)
+            both = np.minimum(*(np.delete(known, end, axis=axis) for end in (0, -1)))
+            largest = max(largest, float(distance[both].max(initial=0.0)))
+        return max(1, min(int(_SPACING / largest), _MOST_STEP)) if largest else 1
+
+
+def depth_of(
+    inverse_depth: NDArray[np.float32],
+    out: NDArray[np.float32],
+    span: tuple[float, float],
+    extremes: tuple[float, float],
+) -> None:
+    """Depth of inverse depth, infinite out of a span; the inverse depth is overwritten.
+
+    Call it with NumPy's warnings of divisions ignored.
+
+    Args:
+        inverse_depth: (h, w) float32 (1/m), not negative; NaN where it is not known.
+        out: Where to write, of the same shape.
+        span: Nearest and furthest depth (m).
+        extremes: What ``inverse_depth`` is at least and at most, rounding aside; NaN if any is.
+    """
+    nearest, furthest = span
+    least, most = extremes
+    far, near = 1 / furthest, 1 / nearest if nearest else math.inf
+    if math.isnan(least):
+        np.copyto(inverse_depth, 0, where=inverse_depth < np.float32(far))
+    elif least < far * (1 + _ROUNDING):
+        limit = float(np.nextafter(np.float32(far), np.float32(0)))
+        cv2.threshold(inverse_depth, limit, 0, cv2.THRESH_TOZERO, dst=inverse_depth)
+    if not most < near * (1 - _ROUNDING):  # NaN, too
+        np.copyto(inverse_depth, -0.0, where=inverse_depth > np.float32(near))
+    np.divide(np.float32(1), inverse_depth, out=out)
+
+
+def _strips(
+    down: _Axis, across: _Axis
+) -> Iterator[tuple[slice, NDArray[np.float32] | None, tuple[slice, slice], slice]]:
+    """Rows of samples that are worked on at once.
+
+    Yields:
+        The rows of samples; what they grow to (None where a pixel has a sample of its own); which
+        part of that is depth; and which of the rows that get depth it is.
+    """
+    step, before = down.step, down.before
+    columns = slice(across.before, across.before + across.length)
+    shared = np.empty((step * (_STRIP + 1), step * across.count), np.float32)
+    for first in range(0, max(down.count - 1, 1), _STRIP):
+        last = min(first + _STRIP, down.count - 1)
+        # Pixels from the first sample to the last; none is extrapolated.
+        top = 0 if first == 0 else step * first + step // 2 - before
+        bottom = down.length if last == down.count - 1 else step * last + step // 2 - before
+        shift = before - step * first
+        grown = shared[: step * (last + 1 - first)] if step > 1 else None
+        part = (slice(top + shift, bottom + shift), columns)
+        yield slice(first, last + 1), grown, part, slice(top, bottom)
+
+
+def _beyond(
+    seen: NDArray[np.bool_],
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Pixels beside those that were seen, and the two that each is extrapolated from.
+
+    Args:
+        seen: (h, w) bool with a margin that was not.
+
+    Returns:
+        Indices into the flat image: of those pixels, of the nearest seen pixel of each, and of the
+        one behind that, the same where that was not seen.
+    """
+    height, width = seen.shape
+    index = np.arange(seen.size).reshape(seen.shape)
+    near, behind = np.full(seen.size, -1), np.full(seen.size, -1)
+    rows, columns = np.nonzero(~seen)
+    unseen = index[rows, columns]
+    for both in (True, False):  # a line through two pixels, where there is one
+        for down, across in _DIRECTIONS:
+            found = []
+            for distance in (1, 2):
+                row, column = rows + distance * down, columns + distance * across
+                within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+                row, column = np.where(within, row, 0), np.where(within, column, 0)
+                found.append((index[row, column], within & seen[row, column]))
+            (one, one_seen), (two, two_seen) = found
+            new = (near[unseen] < 0) & one_seen & (two_seen | (not both))
+            near[unseen[new]] = one[new]
+            behind[unseen[new]] = np.where(two_seen, two, one)[new]
+    missing = np.flatnonzero(near >= 0)
+    return missing, near[missing], behind[missing]
