@@ -200,7 +200,7 @@ class DepthEstimator:
         pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
         self._normalise(aligned, alignment)
-        self.engine.run()
+        self.engine.run(1)
         self._invert(self.engine.output[0, 0], alignment)
 
         def network_image() -> Image:

@@ -12,6 +12,8 @@ from samples import make_card, write_model
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.estimator import DEFAULT_MODEL
+from mono_metric_depth.model_card import read_card
 
 WEIGHTS = (0.25, 0.5, 0.25)
 
@@ -39,10 +41,60 @@ def test_a_network_is_run_in_its_own_buffers(tmp_path: Path, batch: int, kind: s
     engine.warm_up()
     for seed in range(3):
         engine.input[:] = np.random.default_rng(seed).uniform(-1, 4, engine.input.shape)
-        engine.run()
+        engine.run(batch)
         np.testing.assert_allclose(engine.output, expected(engine.input), rtol=1e-5)
     assert (engine.input, engine.output)[0] is buffers[0]
     assert engine.output is buffers[1]
+
+
+@pytest.mark.parametrize('shape', [(3, 3, 24, 32), ('batch', 3, 24, 32)])
+def test_the_first_images_of_a_batch_are_run_alone(tmp_path: Path, shape: tuple[Any, ...]) -> None:
+    path = write_model(tmp_path / 'tiny.onnx', shape=shape, weights=WEIGHTS)
+    engine = OnnxRuntimeEngine(path, make_card(), batch=3, threads=1)
+    engine.warm_up()
+    random = np.random.default_rng(0)
+    for images in (1, 3, 2, 1):
+        engine.input[:] = random.uniform(-1, 4, engine.input.shape)
+        engine.output[:] = np.nan
+        engine.run(images)
+        wanted = expected(engine.input)[:images]
+        np.testing.assert_allclose(engine.output[:images], wanted, rtol=1e-5)
+        if shape[0] == 'batch':  # and nothing else is computed
+            assert np.isnan(engine.output[images:]).all()
+    for images in (0, 4, -1):
+        with pytest.raises(ValueError, match=f'takes 1 to 3 images at once, got {images}'):
+            engine.run(images)
+
+
+@pytest.mark.parametrize(
+    'shapes',
+    [
+        {'shape': (1, 3, 24, 32)},
+        {'shape': ('b', 3, 24, 32), 'output_shape': (1, 1, 24, 32)},
+    ],
+)
+def test_a_network_for_single_images_gives_an_engine_of_batch_1(
+    tmp_path: Path, shapes: dict[str, Any]
+) -> None:
+    path = write_model(tmp_path / 'tiny.onnx', weights=WEIGHTS, **shapes)
+    engine = OnnxRuntimeEngine(path, make_card(), batch=4, threads=1)
+    assert (len(engine.input), len(engine.output)) == (1, 1)
+    engine.input[:] = 2.0
+    engine.run(1)
+    np.testing.assert_allclose(engine.output, 2.0, rtol=1e-5)
+
+
+def test_the_shipped_network_takes_several_images_at_once() -> None:
+    card = read_card(DEFAULT_MODEL)
+    engine = OnnxRuntimeEngine(DEFAULT_MODEL, card, batch=3, threads=1)
+    engine.input[:] = np.random.default_rng(0).uniform(-2, 2, engine.input.shape)
+    engine.run(3)
+    together = engine.output.copy()
+    for index in (2, 1):
+        engine.input[0] = engine.input[index]
+        engine.run(1)
+        np.testing.assert_allclose(engine.output[0], together[index], rtol=1e-4)
+    assert np.abs(together[1] / together[2] - 1).max() > 0.01
 
 
 def test_the_runtime_and_the_provider_in_use_are_reported(tmp_path: Path) -> None:
@@ -130,7 +182,7 @@ def test_a_closed_engine_says_so(tmp_path: Path) -> None:
     engine = OnnxRuntimeEngine(write_model(tmp_path / 'tiny.onnx'), make_card())
     engine.close()
     with pytest.raises(EngineError, match='closed'):
-        engine.run()
+        engine.run(1)
 
 
 def test_memory_does_not_grow_with_frames(tmp_path: Path) -> None:
@@ -146,9 +198,9 @@ def test_memory_does_not_grow_with_frames(tmp_path: Path) -> None:
         return int(status.read_text().split()[1]) * 4096
 
     for _ in range(50):
-        engine.run()
+        engine.run(1)
     before = resident()
     for _ in range(400):
-        engine.run()
+        engine.run(1)
     # 400 outputs alone would be 39 MB.
     assert resident() - before < 8_000_000

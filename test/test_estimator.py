@@ -32,7 +32,7 @@ class StillEngine:
         self.output = np.zeros((1, 1, *size), np.float32)
         self.output[:] = output
 
-    def run(self) -> None:
+    def run(self, images: int) -> None:
         assert math.isfinite(self.input.sum())
 
     def warm_up(self) -> None:

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.model_card import ModelCard, write_card
 from mono_metric_depth.onnx_metadata import OnnxFileError
 from mono_metric_depth.scale import GlobalScale
@@ -74,6 +75,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             card = dataclasses.replace(card, provenance={'network': 'nano'})
         export_onnx(trained(name, 3), card, folder / f'{name}.onnx')
     return {name: folder / f'{name}.onnx' for name in NETWORKS}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_an_exported_network_takes_any_number_of_images(
+    name: str, exported: dict[str, Path]
+) -> None:
+    engine = OnnxRuntimeEngine(exported[name], CARD, batch=3, threads=1)
+    assert len(engine.input) == 3
+    engine.input[:] = np.random.default_rng(0).uniform(-2, 2, engine.input.shape)
+    engine.run(3)
+    together = engine.output.copy()
+    engine.input[0] = engine.input[2]
+    engine.run(1)
+    np.testing.assert_allclose(engine.output[0], together[2], rtol=1e-3)
 
 
 @pytest.mark.parametrize('name', NETWORKS)

@@ -116,9 +116,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     moments: list[float] = []
     run = OnnxRuntimeEngine.run
 
-    def counted(engine: OnnxRuntimeEngine) -> None:
+    def counted(engine: OnnxRuntimeEngine, images: int) -> None:
         moments.append(time.monotonic())
-        run(engine)
+        run(engine, images)
 
     monkeypatch.setattr(OnnxRuntimeEngine, 'run', counted)
     return moments
@@ -318,10 +318,10 @@ def test_the_newest_image_wins_and_none_waits_in_queues(
     go.set()
     run = OnnxRuntimeEngine.run
 
-    def slow(engine: OnnxRuntimeEngine) -> None:
+    def slow(engine: OnnxRuntimeEngine, images: int) -> None:
         busy.set()
         assert go.wait(60)
-        run(engine)
+        run(engine, images)
 
     monkeypatch.setattr(OnnxRuntimeEngine, 'run', slow)
     start()
@@ -520,10 +520,10 @@ def test_each_image_is_paired_with_the_camera_info_of_its_stamp(
     go, busy = threading.Event(), threading.Event()
     run = OnnxRuntimeEngine.run
 
-    def slow(engine: OnnxRuntimeEngine) -> None:
+    def slow(engine: OnnxRuntimeEngine, images: int) -> None:
         busy.set()
         assert go.wait(60)
-        run(engine)
+        run(engine, images)
 
     monkeypatch.setattr(OnnxRuntimeEngine, 'run', slow)
     robot.send(image, info_message(CAMERA))

@@ -89,10 +89,10 @@ class Gate:
         self.busy, self.go = threading.Event(), threading.Event()
         run = OnnxRuntimeEngine.run
 
-        def held_up(engine: OnnxRuntimeEngine) -> None:
+        def held_up(engine: OnnxRuntimeEngine, images: int) -> None:
             self.busy.set()
             assert self.go.wait(60)
-            run(engine)
+            run(engine, images)
 
         monkeypatch.setattr(OnnxRuntimeEngine, 'run', held_up)
 

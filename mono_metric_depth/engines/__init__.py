@@ -14,11 +14,25 @@ class EngineError(RuntimeError):
     """A network that cannot be loaded or run."""
 
 
+def require_images(images: int, batch: int) -> None:
+    """Refuse a number of images that an engine does not take.
+
+    Raises:
+        ValueError: If it is below 1 or above ``batch``.
+    """
+    if not 1 <= images <= batch:
+        msg = f'the engine takes 1 to {batch} images at once, got {images}'
+        raise ValueError(msg)
+
+
 class Engine(Protocol):
     """A loaded network with its own input and output buffers.
 
-    Fill :attr:`input`, call :meth:`run`, read :attr:`output`; nothing is allocated or copied in
-    between. Use an engine from one thread at a time.
+    Fill the first images of :attr:`input`, call :meth:`run`, read as many of :attr:`output`;
+    nothing is allocated or copied in between. Use an engine from one thread at a time.
+
+    ``batch`` is what the engine was made for at most: 1 where the network's batch size is fixed
+    at 1, whatever was asked for.
 
     Attributes:
         name: The runtime and its version, e.g. ``onnxruntime 1.20``.
@@ -32,10 +46,14 @@ class Engine(Protocol):
     input: NDArray[np.float32]
     output: NDArray[np.float32]
 
-    def run(self) -> None:
-        """Compute :attr:`output` from :attr:`input`.
+    def run(self, images: int) -> None:
+        """Compute ``output[:images]`` from ``input[:images]``; what lies behind is undefined.
+
+        Args:
+            images: How many, from 1 to ``batch``.
 
         Raises:
+            ValueError: If there are none, or more than ``batch``.
             EngineError: If the runtime fails.
         """
 

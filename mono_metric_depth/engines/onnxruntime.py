@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines import EngineError, require_images
 from mono_metric_depth.model_card import ModelCard
 
 #: Asked for in this order, as far as the installed runtime has them.
@@ -25,7 +25,8 @@ class OnnxRuntimeEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run.
+        batch: Images per run at most. A model whose own batch size is fixed at 1 gives an engine
+            of batch 1; fixed at another size, it must be this one, and every run computes all.
         threads: Threads within an operator; 0 for as many as there are cores.
         providers: Execution providers in order of preference.
 
@@ -59,46 +60,65 @@ class OnnxRuntimeEngine:
         self.name = f'onnxruntime {ort.__version__}'
         self.provider: str = self._session.get_providers()[0]
         camera = card.canonical_camera
-        inputs = [tensor.name for tensor in self._session.get_inputs()]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) > 1:
-            msg = f'{path}: the model must have the image as its only input, it has {inputs}'
+            names = [tensor.name for tensor in inputs]
+            msg = f'{path}: the model must have the image as its only input, it has {names}'
             raise EngineError(msg)
-        self._check(path, 'input', self._session.get_inputs(), card.input_name, batch, 3, camera)
-        self._check(
-            path, 'output', self._session.get_outputs(), card.output_name, batch, 1, camera
-        )
+        fixed = {
+            tensor.shape[0]
+            for tensor in (*inputs, *outputs)
+            if tensor.shape and isinstance(tensor.shape[0], int)
+        }
+        if 1 in fixed:
+            batch = 1
+        self._check(path, 'input', inputs, card.input_name, batch, 3, camera)
+        self._check(path, 'output', outputs, card.output_name, batch, 1, camera)
         self.input = np.zeros((batch, 3, camera.height, camera.width), np.float32)
         self.output = np.zeros((batch, 1, camera.height, camera.width), np.float32)
-        self._binding = self._session.io_binding()
+        sizes = [batch] * batch if fixed else range(1, batch + 1)
+        self._bindings = [self._bound(card, size) for size in sizes]
+
+    def _bound(self, card: ModelCard, images: int) -> Any:
+        """What binds the network to the first images of the buffers."""
+        binding = self._session.io_binding()
         for bind, name, array in (
-            (self._binding.bind_input, card.input_name, self.input),
-            (self._binding.bind_output, card.output_name, self.output),
+            (binding.bind_input, card.input_name, self.input[:images]),
+            (binding.bind_output, card.output_name, self.output[:images]),
         ):
             bind(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
+        return binding
 
-    def run(self) -> None:
-        """Compute ``output`` from ``input``.
+    def run(self, images: int) -> None:
+        """Compute ``output[:images]`` from ``input[:images]``.
+
+        Args:
+            images: How many, from 1 to ``batch``.
 
         Raises:
+            ValueError: If there are none, or more than ``batch``.
             EngineError: If the runtime fails.
         """
         if self._session is None:
             msg = 'the engine is closed'
             raise EngineError(msg)
+        require_images(images, len(self.input))
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._bindings[images - 1])
         except Exception as err:
             msg = f'ONNX Runtime failed: {err}'
             raise EngineError(msg) from err
 
     def warm_up(self) -> None:
-        """Run until the runtime has allocated what it needs."""
-        for _ in range(_WARM_UP_RUNS):
-            self.run()
+        """Run every number of images until the runtime has allocated what it needs."""
+        for images in range(1, len(self.input) + 1):
+            for _ in range(_WARM_UP_RUNS):
+                self.run(images)
 
     def close(self) -> None:
         """Free the network."""
-        self._binding = self._session = None
+        self._session = None
+        self._bindings = []
 
     @staticmethod
     def _check(

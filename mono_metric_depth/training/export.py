@@ -110,7 +110,7 @@ def _store(proto: onnx.ModelProto, network: DepthNetwork) -> None:
 def _check(model: DepthNetwork, card: ModelCard, path: Path, example: torch.Tensor) -> None:
     engine = OnnxRuntimeEngine(path, card, batch=len(example))
     engine.input[:] = example.numpy()
-    engine.run()
+    engine.run(len(example))
     with torch.inference_mode():
         expected = model(example)[0].numpy()
     error = float(np.max(np.abs(engine.output - expected) / expected))
