@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -25,6 +26,7 @@ pytest.importorskip('rclpy')
 import rclpy
 from conftest import ROOT
 from rclpy.parameter import Parameter
+from rig import Rig
 from robot import Robot, image_message, info_message, noise
 
 from mono_metric_depth.camera import Camera
@@ -131,6 +133,13 @@ def test_the_process_ends_with_status_1_and_one_line(arguments: list[str], domai
         (['-p', 'pitch:=2.0'], 'pitch out of range Min: -1.5, Max: 1.5, value: 2.0'),
         (['-p', 'yaw:=.nan'], 'yaw out of range'),
         (['-p', 'depth_encoding:=mono8'], "must be one of 32FC1, 16UC1, got 'mono8'"),
+        (['-p', 'cameras:=[front, front-left]'], 'letters, digits and single underscores, each'),
+        (['-p', 'cameras:=[front, left, front]'], "got 'front' in ['front', 'left', 'front']"),
+        (['-p', 'cameras:=[front, "2nd"]'], "got '2nd' in"),
+        (['-p', 'cameras:=front'], "expecting type 'STRING_ARRAY'"),
+        (['-p', f'cameras:=[{", ".join(f"c{n}" for n in range(17))}]'], 'at most 16 cameras'),
+        (['-p', 'cameras:=[front]', '-p', 'front.pitch:=2.0'], 'front.pitch out of range'),
+        (['-p', 'cameras:=[front]', '-p', 'front.roll:=low'], "'front.roll' to 'low' of type"),
         (['-p', 'depth_resolution:=full'], "must be one of network, input, got 'full'"),
         (['--params-file', '/missing.yaml'], "Couldn't parse params file"),
         (['-p', 'rubbish'], "Couldn't parse parameter override rule"),
@@ -185,6 +194,7 @@ def test_every_parameter_is_described_and_changes_when_it_says(
                 int: lambda default: default + 1,
                 float: lambda default: default + 0.25,
                 str: lambda default, rule=rule: rule.choices[-1] if rule.choices else 'other',
+                tuple: lambda default: ['front'],
             }[type(field.default)](field.default)
             (result,) = node.set_parameters([Parameter(field.name, value=other)])
             assert result.successful == (rule.changes == 'running'), field.name
@@ -203,7 +213,7 @@ def test_the_parameter_file_explains_every_parameter_and_holds_its_default(
 ) -> None:
     text = CONFIGURATION.read_text()
     (parameters,) = yaml.safe_load(text).values()
-    expected = {field.name: field.default for field in fields(Parameters)}
+    expected = {field.name: field.default for field in fields(Parameters)} | {'cameras': []}
     assert parameters['ros__parameters'] == expected
     kinds = {name: type(value) for name, value in parameters['ros__parameters'].items()}
     assert kinds == {name: type(default) for name, default in expected.items()}
@@ -217,6 +227,7 @@ def test_the_parameter_file_explains_every_parameter_and_holds_its_default(
     robot, node = started(domain, ['--params-file', str(CONFIGURATION), *model])
     try:
         robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+        del expected['cameras']  # an empty list in YAML has no type
         for name, default in expected.items():
             value = node.get_parameter(name).value
             assert value == (str(tiny_model) if name == 'model' else default)
@@ -308,8 +319,9 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
     assert 'error' not in done.stderr
 
 
-def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
-    path = ROOT / 'launch' / 'depth.launch.py'
+@pytest.mark.parametrize('name', ['depth', 'multi_camera'])
+def test_a_launch_file_compiles_and_names_files_that_are_there(name: str) -> None:
+    path = ROOT / 'launch' / f'{name}.launch.py'
     text = path.read_text()
     compile(text, str(path), 'exec')
     for argument in [
@@ -320,25 +332,27 @@ def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
         'use_sim_time',
         'log_level',
         'respawn',
+        *(['cameras', 'base_frame'] if name == 'multi_camera' else []),
     ]:
         assert f"'{argument}'" in text
-    for name in ('depth.yaml', 'fastdds.xml'):
-        assert f"'{name}'" in text
-        assert (ROOT / 'config' / name).is_file()
+    for file in ('depth.yaml', 'fastdds.xml'):
+        assert f"'{file}'" in text
+        assert (ROOT / 'config' / file).is_file()
     root = ElementTree.parse(ROOT / 'config' / 'fastdds.xml').getroot()
     (segment,) = (item for item in root.iter() if item.tag.endswith('segment_size'))
     assert int(segment.text or 0) >= 64 * 2**20
 
 
-def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
-    """Where launch_ros is; with the installed layout made of links."""
+@contextlib.contextmanager
+def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[None]:
+    """A launch file where launch_ros is; with the installed layout made of links."""
     pytest.importorskip('launch_ros.actions')
-    prefix = tmp_path / 'prefix'
+    prefix = folder / 'prefix'
     share = prefix / 'share' / 'mono_metric_depth'
     (share / 'launch').mkdir(parents=True)
     (share / 'config').symlink_to(ROOT / 'config')
-    launch_file = share / 'launch' / 'depth.launch.py'
-    launch_file.symlink_to(ROOT / 'launch' / 'depth.launch.py')
+    launch_file = share / 'launch' / f'{name}.launch.py'
+    launch_file.symlink_to(ROOT / 'launch' / f'{name}.launch.py')
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     index.mkdir(parents=True)
     (index / 'mono_metric_depth').touch()
@@ -348,14 +362,6 @@ def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model
         f'#!{sys.executable}\nfrom mono_metric_depth.commands.depth_node import main\nmain()\n'
     )
     executable.chmod(0o755)
-    arguments = {
-        'model': str(tiny_model),
-        'namespace': 'front',
-        'autostart': 'true',
-        'respawn': 'false',
-        'image': '/image',
-        'camera_info': '/camera_info',
-    }
     program = (
         'import sys\n'
         'from launch import LaunchDescription, LaunchService\n'
@@ -368,22 +374,58 @@ def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model
         'sys.exit(service.run())\n'
     )
     paths = os.pathsep.join([str(prefix), os.environ.get('AMENT_PREFIX_PATH', '')])
-    launched = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, '-c', program],
-        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(tmp_path / 'log')},
+        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(folder / 'log')},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    robot = Robot(domain, namespace='front')
     try:
-        robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
-        robot.until(lambda: robot.statuses, 'diagnostics')
-        assert robot.statuses[-1].name == '/front/depth_node: depth'
+        yield
     finally:
-        robot.close()
-        launched.send_signal(signal.SIGINT)
-        output = launched.communicate(timeout=30)[0]
-    assert launched.returncode == 0, output
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=30)[0]
+    assert process.returncode == 0, output
     assert 'model tiny' in output
     assert 'process has finished cleanly' in output
+
+
+def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
+    arguments = {
+        'model': str(tiny_model),
+        'namespace': 'front',
+        'autostart': 'true',
+        'respawn': 'false',
+        'image': '/image',
+        'camera_info': '/camera_info',
+    }
+    robot = Robot(domain, namespace='front')
+    try:
+        with launched('depth', tmp_path, arguments):
+            robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+            robot.until(lambda: robot.statuses, 'diagnostics')
+            assert robot.statuses[-1].name == '/front/depth_node: depth'
+    finally:
+        robot.close()
+
+
+def test_the_launch_file_of_several_cameras_starts_one_node_for_all(
+    tmp_path: Path, domain: int, tiny_model: Path
+) -> None:
+    arguments = {
+        'model': str(tiny_model),
+        'namespace': 'robot',
+        'cameras': 'front, rear_left',
+        'image': '/sensors/{camera}/image',
+        'camera_info': '/sensors/{camera}/camera_info',
+    }
+    names = ('front', 'rear_left')
+    rig = Rig(domain, dict.fromkeys(names, CAMERA), '/sensors/{}/', '/robot/{}/')
+    try:
+        with launched('multi_camera', tmp_path, arguments):
+            rig.until_answered()
+            rig.robot.until(lambda: all(map(rig.told, names)), 'diagnostics')
+            assert rig.told('front').name == '/robot/depth_node: front'
+    finally:
+        rig.close()

@@ -54,11 +54,6 @@ _MOST_CAMERAS = 16
 class Parameters:
     """A value for each parameter; the fields are the table. One frame sees one of these."""
 
-    cameras: tuple[str, ...] = _parameter(
-        (),
-        'Names of several cameras, each with topics below its name; one without a name if empty.',
-        'never',
-    )
     model: str = _parameter(
         '', 'ONNX file with a model card; the shipped model if empty.', 'unconfigured'
     )
@@ -78,6 +73,11 @@ class Parameters:
         '',
         'Frame on the road, such as base_footprint, to find the mount from in tf; off if empty.',
         'unconfigured',
+    )
+    cameras: tuple[str, ...] = _parameter(
+        (),
+        'Names of several cameras, each with its own topics below its name; one camera if empty.',
+        'never',
     )
     autostart: bool = _parameter(
         True, 'Whether the node configures and activates itself when it starts.', 'never'
