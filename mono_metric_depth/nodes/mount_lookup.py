@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 
 from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
 from mono_metric_depth.datasets.static_transforms import StaticTransforms
@@ -64,19 +65,20 @@ class MountLookup:
         self._transforms = StaticTransforms()
         self._found: dict[str, Mount | str] = {}
         self._subscriptions: list[Any] = []
-        self._missing = ''
+        self._missing: set[str] = set()
+        self._unavailable = ''
         if not base_frame:
             return
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as err:
-            self._missing = f'base_frame needs tf2_msgs, which is not installed ({err})'
+            self._unavailable = f'base_frame needs tf2_msgs, which is not installed ({err})'
             return
-        for topic, callback, qos in (
-            ('/tf_static', self.add_static, _STATIC),
-            ('/tf', self.add_moving, _MOVING),
-        ):
-            self._subscriptions.append(node.create_subscription(TFMessage, topic, callback, qos))
+        self._kind = TFMessage
+        self._subscriptions = [
+            node.create_subscription(TFMessage, '/tf_static', self.add_static, _STATIC),
+            node.create_subscription(TFMessage, '/tf', self.add_moving, _MOVING, raw=True),
+        ]
 
     def destroy(self) -> None:
         """Subscribe to nothing any more."""
@@ -89,10 +91,12 @@ class MountLookup:
             self._transforms.add(message)
             self._found.clear()
 
-    def add_moving(self, message: Any) -> None:
-        """Take in a tf2_msgs/TFMessage of /tf: what has been found stays as it was then."""
+    def add_moving(self, data: bytes) -> None:
+        """Take in a serialised tf2_msgs/TFMessage of /tf: what has been found stays as it is."""
+        # It comes hundreds of times a second; it is read while a mount is missing.
         with self._lock:
-            self._transforms.add(message)
+            if self._missing:
+                self._transforms.add(deserialize_message(data, self._kind))
 
     def mount(self, frame: str, values: Parameters) -> FoundMount:
         """The mount of a camera: a parameter that is not 0 counts, else what tf says.
@@ -133,13 +137,15 @@ class MountLookup:
 
     def _look_up(self, frame: str) -> Mount | str:
         """The mount that tf tells, or why it does not."""
-        if self._missing:
-            return self._missing
+        if self._unavailable:
+            return self._unavailable
         with self._lock:
             if frame not in self._found:
                 try:
                     transform = self._transforms.transform(self._base, frame)
                     if transform is None:
+                        if len(self._missing) < _MOST_CAMERAS:
+                            self._missing.add(frame)
                         return (
                             f'tf has no way from {self._base} to {frame or "an unnamed frame"}; '
                             'the mount is taken from parameters'
@@ -150,6 +156,7 @@ class MountLookup:
                 if len(self._found) >= _MOST_CAMERAS:  # names may be made up
                     self._found.clear()
                 self._found[frame] = found
+                self._missing.discard(frame)
             return self._found[frame]
 
 
