@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -251,3 +252,8 @@ def depth_values(message: ImageMessage) -> NDArray[Any]:
     dtype = {'32FC1': np.float32, '16UC1': np.uint16}[message.encoding]
     rows = np.frombuffer(message.data, dtype).reshape(message.height, -1)
     return rows[:, : message.width]
+
+
+def resident() -> int:
+    """Memory that this process uses (bytes)."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096

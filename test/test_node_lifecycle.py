@@ -23,7 +23,16 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from robot import OUTPUTS, PREVIEW, Robot, cloud_points, image_message, info_message, noise
+from robot import (
+    OUTPUTS,
+    PREVIEW,
+    Robot,
+    cloud_points,
+    image_message,
+    info_message,
+    noise,
+    resident,
+)
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
@@ -311,11 +320,6 @@ def test_an_unforeseen_error_is_told_and_leaves_the_node_unconfigured(
     assert operator.change(Transition.TRANSITION_CONFIGURE)
     assert operator.change(Transition.TRANSITION_ACTIVATE)
     robot.ask(*frame())
-
-
-def resident() -> int:
-    """Memory in use (bytes)."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096
 
 
 def test_fifty_lives_leave_nothing_behind(robot: Robot, start: Callable[..., DepthNode]) -> None:
