@@ -79,15 +79,15 @@ class Robot:
             Log, '/rosout', lambda found: self.logged.append(found.msg), _LATCHED
         )
 
-    def listen(self, topic: str) -> None:
-        """Subscribe to an output."""
+    def listen(self, topic: str) -> Any:
+        """Subscribe to an output; the subscription."""
         self.answers.setdefault(topic, {})
         kind = OUTPUTS.get(topic, CompressedImage)
 
         def keep(message: Any) -> None:
             self.answers[topic][stamp_of(message)] = message
 
-        self.node.create_subscription(kind, self._prefix + topic, keep, RELIABLE)
+        return self.node.create_subscription(kind, self._prefix + topic, keep, RELIABLE)
 
     def add(self, node: Any) -> None:
         """Run a node beside this one, in the same executor."""

@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from rig import Rig
 from robot import OUTPUTS, cloud_points, depth_values, info_message
+from sensor_msgs.msg import Image
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
@@ -230,8 +231,6 @@ def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
     for camera in cameras:
         camera.put_info(info)
     served: list[int] = []
-    from sensor_msgs.msg import Image
-
     for turn in range(30):
         # The first sends three images for each that is served, the last one now and then.
         for _ in range(3):
@@ -261,8 +260,8 @@ def test_a_camera_that_waits_for_its_camera_info_does_not_hold_up_another() -> N
     changed = threading.Condition()
     cameras = [NewestFrame(changed) for _ in range(2)]
     waiting = WaitingFrames(cameras, changed)
-    from sensor_msgs.msg import Image
-
+    rather = threading.Timer(20.0, waiting.close)  # than to wait for ever
+    rather.start()
     cameras[0].put_image(Image())  # without camera_info
     cameras[1].put_info(info_message(TINY_CAMERA))
     late = Image()
@@ -271,3 +270,4 @@ def test_a_camera_that_waits_for_its_camera_info_does_not_hold_up_another() -> N
     cameras[0].put_info(info_message(TINY_CAMERA))
     assert [index for index, _ in waiting.take(2)] == [0]
     assert [index for index, _ in waiting.take(2)] == [1]
+    rather.cancel()
