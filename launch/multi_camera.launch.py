@@ -16,6 +16,7 @@ ARGUMENTS = {
     'base_frame': ('', 'Frame on the road to find mounts from; that of params_file if empty.'),
     'namespace': ('', 'Namespace of the node and its outputs, which are CAMERA/depth/...'),
     'model': ('', 'ONNX file with a model card; that of params_file if empty.'),
+    'image_transport': ('', 'raw or compressed; that of params_file if empty.'),
     'autostart': ('', 'Whether the node starts by itself; that of params_file if empty.'),
     'respawn': ('false', 'Whether to start the node again where its process ends.'),
     'use_sim_time': ('false', 'Whether to follow /clock.'),
@@ -52,7 +53,8 @@ def _node(context: LaunchContext) -> list[Node]:
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     cameras = [name.strip() for name in values['cameras'].split(',')]
     # What is empty must not hide what the params_file says.
-    given = {name: values[name] for name in ('model', 'base_frame') if values[name]}
+    names = ('model', 'base_frame', 'image_transport')
+    given = {name: values[name] for name in names if values[name]}
     if values['autostart']:
         given['autostart'] = values['autostart'].lower() == 'true'
     return [

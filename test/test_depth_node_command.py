@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,7 +25,6 @@ pytest.importorskip('rclpy')
 import rclpy
 from conftest import ROOT
 from rclpy.parameter import Parameter
-from rig import Rig
 from robot import Robot, image_message, info_message, noise
 
 from mono_metric_depth.camera import Camera
@@ -319,9 +317,8 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
     assert 'error' not in done.stderr
 
 
-@pytest.mark.parametrize('name', ['depth', 'multi_camera'])
-def test_a_launch_file_compiles_and_names_files_that_are_there(name: str) -> None:
-    path = ROOT / 'launch' / f'{name}.launch.py'
+def test_the_launch_file_compiles_and_names_files_that_are_there() -> None:
+    path = ROOT / 'launch' / 'depth.launch.py'
     text = path.read_text()
     compile(text, str(path), 'exec')
     for argument in [
@@ -332,27 +329,25 @@ def test_a_launch_file_compiles_and_names_files_that_are_there(name: str) -> Non
         'use_sim_time',
         'log_level',
         'respawn',
-        *(['cameras', 'base_frame'] if name == 'multi_camera' else []),
     ]:
         assert f"'{argument}'" in text
-    for file in ('depth.yaml', 'fastdds.xml'):
-        assert f"'{file}'" in text
-        assert (ROOT / 'config' / file).is_file()
+    for name in ('depth.yaml', 'fastdds.xml'):
+        assert f"'{name}'" in text
+        assert (ROOT / 'config' / name).is_file()
     root = ElementTree.parse(ROOT / 'config' / 'fastdds.xml').getroot()
     (segment,) = (item for item in root.iter() if item.tag.endswith('segment_size'))
     assert int(segment.text or 0) >= 64 * 2**20
 
 
-@contextlib.contextmanager
-def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[None]:
-    """A launch file where launch_ros is; with the installed layout made of links."""
+def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
+    """Where launch_ros is; with the installed layout made of links."""
     pytest.importorskip('launch_ros.actions')
-    prefix = folder / 'prefix'
+    prefix = tmp_path / 'prefix'
     share = prefix / 'share' / 'mono_metric_depth'
     (share / 'launch').mkdir(parents=True)
     (share / 'config').symlink_to(ROOT / 'config')
-    launch_file = share / 'launch' / f'{name}.launch.py'
-    launch_file.symlink_to(ROOT / 'launch' / f'{name}.launch.py')
+    launch_file = share / 'launch' / 'depth.launch.py'
+    launch_file.symlink_to(ROOT / 'launch' / 'depth.launch.py')
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     index.mkdir(parents=True)
     (index / 'mono_metric_depth').touch()
@@ -362,6 +357,14 @@ def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[Non
         f'#!{sys.executable}\nfrom mono_metric_depth.commands.depth_node import main\nmain()\n'
     )
     executable.chmod(0o755)
+    arguments = {
+        'model': str(tiny_model),
+        'namespace': 'front',
+        'autostart': 'true',
+        'respawn': 'false',
+        'image': '/image',
+        'camera_info': '/camera_info',
+    }
     program = (
         'import sys\n'
         'from launch import LaunchDescription, LaunchService\n'
@@ -374,58 +377,22 @@ def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[Non
         'sys.exit(service.run())\n'
     )
     paths = os.pathsep.join([str(prefix), os.environ.get('AMENT_PREFIX_PATH', '')])
-    process = subprocess.Popen(
+    launched = subprocess.Popen(
         [sys.executable, '-c', program],
-        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(folder / 'log')},
+        env={**os.environ, 'AMENT_PREFIX_PATH': paths, 'ROS_LOG_DIR': str(tmp_path / 'log')},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=30)[0]
-    assert process.returncode == 0, output
-    assert 'model tiny' in output
-    assert 'process has finished cleanly' in output
-
-
-def test_the_launch_file_starts_the_node(tmp_path: Path, domain: int, tiny_model: Path) -> None:
-    arguments = {
-        'model': str(tiny_model),
-        'namespace': 'front',
-        'autostart': 'true',
-        'respawn': 'false',
-        'image': '/image',
-        'camera_info': '/camera_info',
-    }
     robot = Robot(domain, namespace='front')
     try:
-        with launched('depth', tmp_path, arguments):
-            robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
-            robot.until(lambda: robot.statuses, 'diagnostics')
-            assert robot.statuses[-1].name == '/front/depth_node: depth'
+        robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+        robot.until(lambda: robot.statuses, 'diagnostics')
+        assert robot.statuses[-1].name == '/front/depth_node: depth'
     finally:
         robot.close()
-
-
-def test_the_launch_file_of_several_cameras_starts_one_node_for_all(
-    tmp_path: Path, domain: int, tiny_model: Path
-) -> None:
-    arguments = {
-        'model': str(tiny_model),
-        'namespace': 'robot',
-        'cameras': 'front, rear_left',
-        'image': '/sensors/{camera}/image',
-        'camera_info': '/sensors/{camera}/camera_info',
-    }
-    names = ('front', 'rear_left')
-    rig = Rig(domain, dict.fromkeys(names, CAMERA), '/sensors/{}/', '/robot/{}/')
-    try:
-        with launched('multi_camera', tmp_path, arguments):
-            rig.until_answered()
-            rig.robot.until(lambda: all(map(rig.told, names)), 'diagnostics')
-            assert rig.told('front').name == '/robot/depth_node: front'
-    finally:
-        rig.close()
+        launched.send_signal(signal.SIGINT)
+        output = launched.communicate(timeout=30)[0]
+    assert launched.returncode == 0, output
+    assert 'model tiny' in output
+    assert 'process has finished cleanly' in output
