@@ -16,7 +16,7 @@ pytest.importorskip('rclpy')
 
 from conftest import TINY_CAMERA
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rig import Rig
 from robot import OUTPUTS, cloud_points, depth_values, info_message
 from sensor_msgs.msg import Image
@@ -199,6 +199,60 @@ def test_a_camera_has_a_mount_of_its_own_and_follows_the_common_one_until_then(
     )
     assert [result.successful for result in results] == [True, False, False, False]
     assert mounts() == {'front': 'pitch 0.020', 'left': 'pitch 0.100', 'right': 'pitch -0.030'}
+
+
+def test_mounts_are_found_in_tf_over_dds(rig: Rig, start: Callable[..., DepthNode]) -> None:
+    """Where tf2_msgs is."""
+    messages = pytest.importorskip('tf2_msgs.msg')
+    start(base_frame='base_footprint', left__pitch=0.3)
+    found = rig.until_answered()
+    assert set(found) == set(CAMERAS)
+    rig.robot.until(lambda: 'tf has no way' in rig.told('front').message, 'told')
+    assert rig.told('depth').level == b'\x01'
+    node = rig.robot.node
+    static = node.create_publisher(
+        messages.TFMessage,
+        '/tf_static',
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+    )
+    moving = node.create_publisher(messages.TFMessage, '/tf', 10)
+    # x, y, z, w: about y by 0.1, then to the optical frame.
+    pitched = (-0.5243647, 0.5243647, -0.4743855, 0.4743855)
+    static.publish(
+        messages.TFMessage(
+            transforms=[
+                transform('base_link', f'{name}_optical', 1.2, pitched) for name in CAMERAS
+            ]
+        )
+    )
+    base = messages.TFMessage(
+        transforms=[transform('base_footprint', 'base_link', 0.3, (0.0, 0.0, 0.0, 1.0))]
+    )
+
+    def again() -> None:
+        moving.publish(base)
+        for name in CAMERAS:
+            rig.send(name)
+
+    expected = 'pitch 0.100 rad (base_footprint)'
+    rig.robot.until(lambda: expected in rig.values('front').get('mount', ''), 'found', again)
+    rig.robot.until(lambda: rig.told('right').message == 'running', 'told', again)
+    mount = rig.values('right')['mount']
+    assert mount.endswith('height 1.500 m (base_footprint)')
+    assert 'the parameters say pitch 0.300 rad' in rig.told('left').message
+    assert rig.values('left')['mount'].startswith('pitch 0.300 rad (parameter)')
+
+
+def transform(parent: str, child: str, height: float, rotation: tuple[float, ...]) -> Any:
+    from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+
+    x, y, z, w = rotation
+    stamped = TransformStamped(child_frame_id=child)
+    stamped.header.frame_id = parent
+    stamped.transform = Transform(
+        translation=Vector3(x=1.0, z=height), rotation=Quaternion(x=x, y=y, z=z, w=w)
+    )
+    return stamped
 
 
 def test_an_override_of_qos_is_for_its_topic_alone(

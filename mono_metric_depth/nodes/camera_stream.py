@@ -198,7 +198,7 @@ class CameraStream:
         """Level and message, while active."""
         newest, monitor, log = self.newest, self.monitor, self._node.get_logger()
         if newest is None or monitor is None:
-            return DiagnosticStatus.OK, 'inactive'
+            return DiagnosticStatus.OK, 'not active'
         if newest.lacks_info:
             topic = self._node.resolve_topic_name(self._topic('camera_info'))
             text = f'images arrive but no camera_info on {topic}'
