@@ -565,7 +565,7 @@ def test_a_subscriber_that_comes_and_goes_is_served_while_it_is_there(
         node = DepthNode(context=robot.context, parameter_overrides=overrides)
         robot.add(node)
         image, info = image_message(noise(60, 100)), info_message(CAMERA)
-        for _ in range(5):
+        for _ in range(2):
             subscription = robot.listen('depth/points')
             robot.ask(image, info)
             robot.node.destroy_subscription(subscription)

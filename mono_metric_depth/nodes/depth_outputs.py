@@ -75,6 +75,7 @@ class DepthOutputs:
         self._depth_message: DepthMessage | None = None
         self._depth_key: Any = None
         self._metres: np.ndarray | None = None
+        self._colours: np.ndarray | None = None
         self._cloud_key: Any = None
         self._cloud_writer: PointCloudWriter | None = None
         self._cloud_message: CloudMessage | None = None
@@ -139,7 +140,9 @@ class DepthOutputs:
         if CLOUD in wanted:
             self._publish_cloud(header, estimate, depth, values)
         if PREVIEW in wanted:
-            preview = jpeg_message(depth_colours(depth, estimate.depth_range))
+            if self._colours is None or self._colours.shape[:2] != depth.shape:
+                self._colours = np.empty((*depth.shape, 3), np.uint8)
+            preview = jpeg_message(depth_colours(depth, estimate.depth_range, self._colours))
             preview.header = header
             self._publishers[PREVIEW].publish(preview)
 
