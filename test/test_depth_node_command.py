@@ -293,9 +293,10 @@ def keep_sending(robot: Robot, image: object, info: object, ended: threading.Eve
         robot.send(image, info)
 
 
+@pytest.mark.parametrize('lasts', [0.3, 100.0])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_model_loads_ends_the_node_quietly(
-    number: signal.Signals, domain: int, tiny_model: Path
+    number: signal.Signals, lasts: float, domain: int, tiny_model: Path
 ) -> None:
     program = (
         'import os, time\n'
@@ -304,7 +305,7 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
         'load = DepthEstimator.load\n'
         'def interrupted(*args, **options):\n'
         f'    os.kill(os.getpid(), {int(number)})\n'
-        '    time.sleep(0.3)\n'
+        f'    time.sleep({lasts})\n'
         '    return load(*args, **options)\n'
         'DepthEstimator.load = interrupted\n'
         f'main(["depth_node", "--ros-args", "-p", "model:={tiny_model}"])\n'

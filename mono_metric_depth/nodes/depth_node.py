@@ -33,6 +33,8 @@ from mono_metric_depth.nodes.parameters import (
 #: How long the frames in work may take to finish (s): when deactivated, and when the node ends.
 _PATIENCE = 5.0
 _LAST_PATIENCE = 1.5
+#: How long a model may be loaded on when the node ends (s); building an engine takes longer.
+_LOADING_PATIENCE = 1.0
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
@@ -93,7 +95,7 @@ class DepthNode(LifecycleNode):
         """Let the frames in work finish, then end the node."""
         self._stop(_LAST_PATIENCE)
         if self._loading is not None:
-            self._loading.wait(_LAST_PATIENCE)
+            self._loading.wait(_LOADING_PATIENCE)
         super().destroy_node()
         # It holds on to the node, whose log would stay on /rosout.
         self._state_machine.destroy_when_not_in_use()
