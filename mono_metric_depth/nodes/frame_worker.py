@@ -120,19 +120,20 @@ class FrameWorker:
     # The first thread.
 
     def _infer(self) -> None:
-        while True:
-            buffers = self._free.get()
-            taken = self._waiting.take(len(buffers))
-            if not taken:
-                break
-            begun = [self._begin(self._streams[index], *pair) for index, pair in taken]
-            frames = [frame for frame in begun if frame is not None]
-            finished = self._estimate(frames, buffers)
-            if finished:
-                self._inferred.put((finished, buffers))
-            else:
-                self._free.put(buffers)
+        while self._infer_next(self._free.get()):
+            pass
         self._inferred.put(None)
+
+    def _infer_next(self, buffers: list[FrameBuffer]) -> bool:
+        """Infer the frames that wait next; says whether there were any before the end."""
+        taken = self._waiting.take(len(buffers))
+        begun = [self._begin(self._streams[index], *pair) for index, pair in taken]
+        frames = self._estimate([frame for frame in begun if frame is not None], buffers)
+        if frames:
+            self._inferred.put((frames, buffers))
+        else:
+            self._free.put(buffers)
+        return bool(taken)
 
     def _begin(
         self, stream: CameraStream, message: ImageMessage | CompressedImage, info: CameraInfo
