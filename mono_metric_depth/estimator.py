@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class EstimatorError(ValueError):
 class DepthEstimate:
     """Depth of one frame, not yet brought to any output resolution.
 
-    Valid until the estimator's next frame: it shares the estimator's buffers.
+    Valid until its buffer takes another frame. A thread of its own may use it while the estimator
+    goes on with other buffers.
 
     Attributes:
         image: The frame's image.
@@ -68,25 +70,6 @@ class DepthEstimate:
         self._network_image = network_image
         self.inverse_depth = inverse_depth
         self.depth_range = depth_range
-
-    def kept(self) -> DepthEstimate:
-        """The same with memory of its own: it outlives the estimator's next frame.
-
-        One other thread may bring it to output resolutions meanwhile.
-        """
-        aligned = Image(self.aligned.pixels.copy(), self.aligned.channels)
-        network = aligned
-        if self.alignment.rotation is not None:
-            image = self._network_image()
-            network = Image(image.pixels.copy(), image.channels)
-        return DepthEstimate(
-            self.image,
-            self.alignment,
-            aligned,
-            self.inverse_depth.copy(),
-            self.depth_range,
-            lambda: network,
-        )
 
     def camera(self, resolution: Resolution) -> Camera:
         """The camera that :meth:`depth` belongs to."""
@@ -115,16 +98,30 @@ class DepthEstimate:
         return self.image if resolution == 'input' else self._network_image()
 
 
+class FrameBuffer:
+    """Memory of one frame's estimate, used again and again.
+
+    Args:
+        canonical: The network's canonical camera.
+    """
+
+    def __init__(self, canonical: Camera) -> None:
+        self.aligned = _PixelBuffer(canonical)
+        self.unrotated = _PixelBuffer(canonical)
+        self.inverse_depth = np.empty((canonical.height, canonical.width), np.float32)
+
+
 class DepthEstimator:
     """A network with its card, ready for frames of any camera.
 
-    Use it from one thread at a time.
+    Use it from one thread at a time; its estimates may be used in another.
 
     Args:
         engine: Runs the network.
         card: The network's card.
         unscaled: Whether depth is in the network's own units rather than in metres, whatever
             scale the card has: for fitting one.
+        cameras: How many cameras the frames come from; the alignments of so many are kept.
 
     Attributes:
         scale: What the network's own depth is multiplied by; 1 if ``unscaled``.
@@ -133,15 +130,18 @@ class DepthEstimator:
         ModelCardError: If depth is to be in metres and no scale was fitted.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard, *, unscaled: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, card: ModelCard, *, unscaled: bool = False, cameras: int = 1
+    ) -> None:
         self.scale = _applied_scale(card, unscaled)
         self.engine = engine
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
-        self._aligned = _PixelBuffer(card.canonical_camera)
-        self._unrotated = _PixelBuffer(card.canonical_camera)
+        self._kept = _ALIGNMENTS + 2 * (cameras - 1)  # a second one for colours
+        # An estimate resamples its colours in another thread.
+        self._aligning = threading.RLock()
+        self._buffer = self.buffer()
         camera = card.canonical_camera
-        self._inverse = np.empty((camera.height, camera.width), np.float32)
         self._unusable = np.empty((2, camera.height, camera.width), np.bool_)
 
     @classmethod
@@ -152,6 +152,7 @@ class DepthEstimator:
         engine: str = 'onnxruntime',
         precision: str = 'fp16',
         threads: int = 0,
+        cameras: int = 1,
         unscaled: bool = False,
         say: Callable[[str], object] = _LOG.info,
         on_step: Callable[[], object] = lambda: None,
@@ -163,6 +164,8 @@ class DepthEstimator:
             engine: What runs it: see :func:`~mono_metric_depth.engines.selection.open_engine`.
             precision: Of a TensorRT engine.
             threads: Threads of an engine on CPUs; 0 for as many as there are cores.
+            cameras: How many cameras the frames come from: most images to run at once, where the
+                network takes more than one.
             unscaled: Whether depth is in the network's own units: for fitting a scale.
             say: Tells the operator what is done.
             on_step: Called now and then while an engine is built; what it raises ends that.
@@ -186,11 +189,16 @@ class DepthEstimator:
             card,
             engine=engine,
             precision=precision,
+            batch=cameras,
             threads=threads,
             say=say,
             on_step=on_step,
         )
-        return cls(opened, card, unscaled=unscaled)
+        return cls(opened, card, unscaled=unscaled, cameras=cameras)
+
+    def buffer(self) -> FrameBuffer:
+        """Memory for one more frame to be worked on at the same time."""
+        return FrameBuffer(self.card.canonical_camera)
 
     def alignment(self, camera: Camera, mount: Mount | None = None) -> Alignment:
         """The resampling for a camera; made once per camera and mount.
@@ -220,51 +228,119 @@ class DepthEstimator:
 
     def _alignment(self, camera: Camera, mount: Mount | None) -> Alignment:
         key = (camera, mount)
-        if key not in self._alignments:
-            rotation = None if mount is None else mount.rotation()
-            self._alignments[key] = Alignment(camera, self.card.canonical_camera, rotation)
-            if len(self._alignments) > _ALIGNMENTS:
-                self._alignments.popitem(last=False)
-        self._alignments.move_to_end(key)
-        return self._alignments[key]
+        with self._aligning:
+            if key not in self._alignments:
+                rotation = None if mount is None else mount.rotation()
+                self._alignments[key] = Alignment(camera, self.card.canonical_camera, rotation)
+                if len(self._alignments) > self._kept:
+                    self._alignments.popitem(last=False)
+            self._alignments.move_to_end(key)
+            return self._alignments[key]
 
-    def estimate(self, image: Image, camera: Camera, mount: Mount | None = None) -> DepthEstimate:
+    def estimate(
+        self,
+        image: Image,
+        camera: Camera,
+        mount: Mount | None = None,
+        buffer: FrameBuffer | None = None,
+    ) -> DepthEstimate:
         """Estimate depth.
 
         Args:
             image: The image.
             camera: The camera that took it.
             mount: The camera's attitude against the road, where known.
+            buffer: Of :meth:`buffer`; the estimator's own if left out.
 
         Returns:
-            The estimate, valid until the next call.
+            The estimate, valid until the next call with the same buffer.
 
         Raises:
             EstimatorError: If image and camera differ in size, the camera sees next to nothing of
                 the canonical camera, or the network's output is unusable.
             EngineError: If the runtime fails.
         """
+        (result,) = self.estimate_batch([(image, camera, mount)], [buffer or self._buffer])
+        if isinstance(result, EstimatorError):
+            raise result
+        return result
+
+    def estimate_batch(
+        self,
+        frames: Sequence[tuple[Image, Camera, Mount | None]],
+        buffers: Sequence[FrameBuffer],
+    ) -> list[DepthEstimate | EstimatorError]:
+        """Estimate depth of several frames, as many at once as the engine takes.
+
+        Args:
+            frames: Image, camera and mount of each, as :meth:`estimate` has them.
+            buffers: One for each, of :meth:`buffer`.
+
+        Returns:
+            For each frame its estimate, or why there is none.
+
+        Raises:
+            EngineError: If the runtime fails.
+        """
+        results: list[DepthEstimate | EstimatorError] = []
+        batch = len(self.engine.input)
+        for first in range(0, len(frames), batch):
+            last = first + batch
+            results += self._estimate_at_once(frames[first:last], buffers[first:last])
+        return results
+
+    def _estimate_at_once(
+        self,
+        frames: Sequence[tuple[Image, Camera, Mount | None]],
+        buffers: Sequence[FrameBuffer],
+    ) -> list[DepthEstimate | EstimatorError]:
+        results: list[DepthEstimate | EstimatorError] = []
+        placed: list[int] = []
+        for index, ((image, camera, mount), buffer) in enumerate(
+            zip(frames, buffers, strict=True)
+        ):
+            try:
+                results.append(self._prepare(image, camera, mount, buffer, len(placed)))
+                placed.append(index)
+            except EstimatorError as err:
+                results.append(err)
+        if placed:
+            self.engine.run(len(placed))
+        for place, index in enumerate(placed):
+            result = results[index]
+            assert isinstance(result, DepthEstimate)
+            try:
+                self._invert(self.engine.output[place, 0], result)
+            except EstimatorError as err:
+                results[index] = err
+        return results
+
+    def _prepare(
+        self, image: Image, camera: Camera, mount: Mount | None, buffer: FrameBuffer, place: int
+    ) -> DepthEstimate:
+        """Write a frame into the engine's input; the estimate has no depth yet."""
         require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
-        pixels = alignment.align(image.pixels, self._aligned.like(image.pixels))
+        with self._aligning:
+            pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
-        self._normalise(aligned, alignment)
-        self.engine.run(1)
-        self._invert(self.engine.output[0, 0], alignment)
+        self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[place])
 
         def network_image() -> Image:
             if alignment.rotation is None:
                 return aligned
-            out = self._unrotated.like(image.pixels)
-            return Image(self._alignment(camera, None).align(image.pixels, out), image.channels)
+            out = buffer.unrotated.like(image.pixels)
+            with self._aligning:
+                pixels = self._alignment(camera, None).align(image.pixels, out)
+            return Image(pixels, image.channels)
 
         return DepthEstimate(
-            image, alignment, aligned, self._inverse, self.card.depth_range, network_image
+            image, alignment, aligned, buffer.inverse_depth, self.card.depth_range, network_image
         )
 
-    def _invert(self, output: NDArray[np.float32], alignment: Alignment) -> None:
+    def _invert(self, output: NDArray[np.float32], estimate: DepthEstimate) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""
-        inverse = self._inverse
+        inverse = estimate.inverse_depth
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
                 np.divide(np.float32(1.0 / self.scale), output, out=inverse)
@@ -281,14 +357,10 @@ class DepthEstimator:
             np.logical_not(unusable, out=unusable)
             unusable |= np.signbit(inverse, out=other)
         np.copyto(inverse, np.float32(np.nan), where=unusable)
-        unusable |= np.logical_not(alignment.seen, out=other)
+        unusable |= np.logical_not(estimate.alignment.seen, out=other)
         if unusable.all():
             msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
             raise EstimatorError('output', msg)
-
-    def _normalise(self, aligned: Image, alignment: Alignment) -> None:
-        """Write an aligned image into the engine's input, unseen pixels as 0."""
-        self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[0])
 
 
 def _applied_scale(card: ModelCard, unscaled: bool) -> float:

@@ -56,7 +56,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return export_networks(tmp_path_factory.mktemp('exported'))
 
 
-def write_tiny_model(path: Path, depth: NDArray[np.float32]) -> None:
+@pytest.fixture(scope='session')
+def tiny_batch_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for any number of images at once."""
+    path = tmp_path_factory.mktemp('model') / 'batch.onnx'
+    write_tiny_model(path, TINY_DEPTH, batch='batch')
+    return path
+
+
+def write_tiny_model(path: Path, depth: NDArray[np.float32], batch: int | str = 1) -> None:
     """Write a model that puts out (32,) depth by the pixel's row (m), whatever the image."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper, numpy_helper
@@ -70,8 +78,8 @@ def write_tiny_model(path: Path, depth: NDArray[np.float32]) -> None:
             helper.make_node('Add', ['nothing', 'rows'], ['depth']),
         ],
         'tiny',
-        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, *size])],
-        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [1, 1, *size])],
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [batch, 3, *size])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [batch, 1, *size])],
         [numpy_helper.from_array(np.float32(0), 'zero'), numpy_helper.from_array(rows, 'rows')],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)

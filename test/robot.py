@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +32,7 @@ OUTPUTS: dict[str, Any] = {
 }
 PREVIEW = 'depth/preview/compressed'
 FRAME_ID = 'front_camera_optical_frame'
-_RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(
     depth=1000,
     reliability=ReliabilityPolicy.RELIABLE,
@@ -64,11 +65,11 @@ class Robot:
         self.answers: dict[str, dict[int, Any]] = {topic: {} for topic in outputs}
         self.statuses: list[Any] = []
         self.logged: list[str] = []
-        self._image = self.node.create_publisher(ImageMessage, 'image', _RELIABLE)
+        self._image = self.node.create_publisher(ImageMessage, 'image', RELIABLE)
         self._compressed = self.node.create_publisher(
-            CompressedImage, 'image/compressed', _RELIABLE
+            CompressedImage, 'image/compressed', RELIABLE
         )
-        self._info = self.node.create_publisher(CameraInfo, 'camera_info', _RELIABLE)
+        self._info = self.node.create_publisher(CameraInfo, 'camera_info', RELIABLE)
         for topic in outputs:
             self.listen(topic)
         self.node.create_subscription(
@@ -78,15 +79,15 @@ class Robot:
             Log, '/rosout', lambda found: self.logged.append(found.msg), _LATCHED
         )
 
-    def listen(self, topic: str) -> None:
-        """Subscribe to an output."""
+    def listen(self, topic: str) -> Any:
+        """Subscribe to an output; the subscription."""
         self.answers.setdefault(topic, {})
         kind = OUTPUTS.get(topic, CompressedImage)
 
         def keep(message: Any) -> None:
             self.answers[topic][stamp_of(message)] = message
 
-        self.node.create_subscription(kind, self._prefix + topic, keep, _RELIABLE)
+        return self.node.create_subscription(kind, self._prefix + topic, keep, RELIABLE)
 
     def add(self, node: Any) -> None:
         """Run a node beside this one, in the same executor."""
@@ -123,7 +124,7 @@ class Robot:
         stamp = next(_stamps)
         for message in (image, info):
             if message is not None:
-                _stamp(message, stamp)
+                put_stamp(message, stamp)
         if info is not None and first != 'image':
             self._info.publish(info)
         sender = self._compressed if isinstance(image, CompressedImage) else self._image
@@ -134,7 +135,7 @@ class Robot:
 
     def publish(self, info: CameraInfo, stamp: int | None = None) -> None:
         """Send a camera_info alone."""
-        _stamp(info, next(_stamps) if stamp is None else stamp)
+        put_stamp(info, next(_stamps) if stamp is None else stamp)
         self._info.publish(info)
 
     def ask(self, image: Any, info: CameraInfo, **options: Any) -> list[Any]:
@@ -180,8 +181,9 @@ class Robot:
         return self.logged + [status.message for status in self.statuses]
 
 
-def _stamp(message: Any, stamp: int) -> None:
-    message.header.frame_id = FRAME_ID
+def put_stamp(message: Any, stamp: int, frame_id: str = FRAME_ID) -> None:
+    """Give a message a stamp (ns) and a frame."""
+    message.header.frame_id = frame_id
     message.header.stamp.sec = stamp // 10**9
     message.header.stamp.nanosec = stamp % 10**9
 
@@ -250,3 +252,8 @@ def depth_values(message: ImageMessage) -> NDArray[Any]:
     dtype = {'32FC1': np.float32, '16UC1': np.uint16}[message.encoding]
     rows = np.frombuffer(message.data, dtype).reshape(message.height, -1)
     return rows[:, : message.width]
+
+
+def resident() -> int:
+    """Memory that this process uses (bytes)."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096

@@ -129,6 +129,13 @@ def test_the_process_ends_with_status_1_and_one_line(arguments: list[str], domai
         (['-p', 'pitch:=2.0'], 'pitch out of range Min: -1.5, Max: 1.5, value: 2.0'),
         (['-p', 'yaw:=.nan'], 'yaw out of range'),
         (['-p', 'depth_encoding:=mono8'], "must be one of 32FC1, 16UC1, got 'mono8'"),
+        (['-p', 'cameras:=[front, front-left]'], 'letters, digits and single underscores, each'),
+        (['-p', 'cameras:=[front, left, front]'], "got 'front' in ['front', 'left', 'front']"),
+        (['-p', 'cameras:=[front, "2nd"]'], "got '2nd' in"),
+        (['-p', 'cameras:=front'], "expecting type 'STRING_ARRAY'"),
+        (['-p', f'cameras:=[{", ".join(f"c{n}" for n in range(17))}]'], 'at most 16 cameras'),
+        (['-p', 'cameras:=[front]', '-p', 'front.pitch:=2.0'], 'front.pitch out of range'),
+        (['-p', 'cameras:=[front]', '-p', 'front.roll:=low'], "'front.roll' to 'low' of type"),
         (['-p', 'depth_resolution:=full'], "must be one of network, input, got 'full'"),
         (['--params-file', '/missing.yaml'], "Couldn't parse params file"),
         (['-p', 'rubbish'], "Couldn't parse parameter override rule"),
@@ -183,6 +190,7 @@ def test_every_parameter_is_described_and_changes_when_it_says(
                 int: lambda default: default + 1,
                 float: lambda default: default + 0.25,
                 str: lambda default, rule=rule: rule.choices[-1] if rule.choices else 'other',
+                tuple: lambda default: ['front'],
             }[type(field.default)](field.default)
             (result,) = node.set_parameters([Parameter(field.name, value=other)])
             assert result.successful == (rule.changes == 'running'), field.name
@@ -201,7 +209,7 @@ def test_the_parameter_file_explains_every_parameter_and_holds_its_default(
 ) -> None:
     text = CONFIGURATION.read_text()
     (parameters,) = yaml.safe_load(text).values()
-    expected = {field.name: field.default for field in fields(Parameters)}
+    expected = {field.name: field.default for field in fields(Parameters)} | {'cameras': []}
     assert parameters['ros__parameters'] == expected
     kinds = {name: type(value) for name, value in parameters['ros__parameters'].items()}
     assert kinds == {name: type(default) for name, default in expected.items()}
@@ -215,6 +223,7 @@ def test_the_parameter_file_explains_every_parameter_and_holds_its_default(
     robot, node = started(domain, ['--params-file', str(CONFIGURATION), *model])
     try:
         robot.ask(image_message(noise(60, 100)), info_message(CAMERA))
+        del expected['cameras']  # an empty list in YAML has no type
         for name, default in expected.items():
             value = node.get_parameter(name).value
             assert value == (str(tiny_model) if name == 'model' else default)
@@ -282,9 +291,10 @@ def keep_sending(robot: Robot, image: object, info: object, ended: threading.Eve
         robot.send(image, info)
 
 
+@pytest.mark.parametrize('lasts', [0.3, 100.0])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_model_loads_ends_the_node_quietly(
-    number: signal.Signals, domain: int, tiny_model: Path
+    number: signal.Signals, lasts: float, domain: int, tiny_model: Path
 ) -> None:
     program = (
         'import os, time\n'
@@ -293,7 +303,7 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
         'load = DepthEstimator.load\n'
         'def interrupted(*args, **options):\n'
         f'    os.kill(os.getpid(), {int(number)})\n'
-        '    time.sleep(0.3)\n'
+        f'    time.sleep({lasts})\n'
         '    return load(*args, **options)\n'
         'DepthEstimator.load = interrupted\n'
         f'main(["depth_node", "--ros-args", "-p", "model:={tiny_model}"])\n'

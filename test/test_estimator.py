@@ -13,7 +13,7 @@ from samples import CANONICAL, make_card, write_model
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import DepthEstimator, EstimatorError
+from mono_metric_depth.estimator import DepthEstimate, DepthEstimator, EstimatorError
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCardError, Normalisation, write_card
 
@@ -54,10 +54,12 @@ def seen_values(depth: np.ndarray) -> np.ndarray:
     return np.asarray(depth[~np.isnan(depth)])
 
 
-def loaded(tmp_path: Path, card: dict[str, Any] | None = None, **model: Any) -> DepthEstimator:
+def loaded(
+    tmp_path: Path, card: dict[str, Any] | None = None, *, batch: int = 1, **model: Any
+) -> DepthEstimator:
     path = write_model(tmp_path / 'tiny.onnx', **model)
     write_card(path, make_card(**(card or {})))
-    return DepthEstimator.load(path, threads=1)
+    return DepthEstimator.load(path, threads=1, cameras=batch)
 
 
 def smooth_rgb(camera: Camera = CAMERA) -> np.ndarray:
@@ -231,6 +233,65 @@ def test_depth_out_of_range_is_infinite_as_rep_117_has_it_and_never_0(resolution
     assert np.isposinf(row[-1])
     assert (np.diff(np.select([row == -np.inf, row == np.inf], [-1, 1], 0)) >= 0).all()
     assert not (depth == 0).any()
+
+
+# Several frames
+
+CAMERAS = [CAMERA, CANONICAL, CANONICAL.resized(48, 36), CANONICAL.resized(80, 60)]
+
+
+@pytest.mark.parametrize('shape', [('batch', 3, 24, 32), (1, 3, 24, 32)])
+@pytest.mark.parametrize('batch', [1, 2, 4])
+def test_frames_of_several_cameras_get_the_depth_that_each_gets_alone(
+    tmp_path: Path, shape: tuple[Any, ...], batch: int
+) -> None:
+    estimator = loaded(tmp_path, batch=batch, shape=shape)
+    images = [Image(smooth_rgb(camera) - 12 * i, 'rgb') for i, camera in enumerate(CAMERAS)]
+    mounts = [None, Mount(pitch=0.1), None, Mount(roll=-0.1)]
+    frames = list(zip(images, CAMERAS, mounts, strict=True))
+    alone = [
+        (e.depth('input'), e.colour('network').copy())
+        for e in (estimator.estimate(*f) for f in frames)
+    ]
+    medians = [np.median(depth[np.isfinite(depth)]) for depth, _ in alone]
+    assert np.abs(np.diff(np.log(medians))).min() > 0.02
+    estimates = estimator.estimate_batch(frames, [estimator.buffer() for _ in frames])
+    for estimate, (depth, colour) in zip(estimates, alone, strict=True):
+        assert isinstance(estimate, DepthEstimate)
+        np.testing.assert_allclose(estimate.depth('input'), depth, rtol=1e-6)
+        np.testing.assert_array_equal(estimate.colour('network'), colour)
+
+
+def test_a_frame_that_cannot_be_estimated_does_not_spoil_its_batch(tmp_path: Path) -> None:
+    estimator = loaded(tmp_path, batch=4)
+    tele = Camera(64, 48, 3000.0, 3000.0, 31.5, 23.5)
+    frames = [
+        (plain(), tele, None),
+        (plain(100), CAMERA, None),
+        (plain(camera=CANONICAL), CAMERA, None),
+        (plain(200), CAMERA, None),
+    ]
+    buffers = [estimator.buffer() for _ in frames]
+    found = estimator.estimate_batch(frames, buffers)
+    reasons = [e.reason if isinstance(e, EstimatorError) else '' for e in found]
+    assert reasons == ['coverage', '', 'size', '']
+    for index, value in ((1, 100), (3, 200)):
+        estimate = found[index]
+        assert isinstance(estimate, DepthEstimate)
+        depth = seen_values(estimate.depth('input'))
+        np.testing.assert_allclose(depth, 2 * value / 255, rtol=1e-5)
+    assert estimator.estimate_batch([], []) == []
+
+
+def test_an_estimate_stays_while_other_buffers_are_used(tmp_path: Path) -> None:
+    estimator = loaded(tmp_path)
+    image = Image(smooth_rgb(), 'rgb')
+    first = estimator.estimate(image, CAMERA, Mount(pitch=0.1), estimator.buffer())
+    depth, colour = first.depth('input'), first.colour('network').copy()
+    for value in (10, 250):
+        estimator.estimate(plain(value), CAMERA, Mount(pitch=0.1), estimator.buffer())
+    np.testing.assert_array_equal(first.depth('input'), depth)
+    np.testing.assert_array_equal(first.colour('network'), colour)
 
 
 # Cameras and mounts

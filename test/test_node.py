@@ -556,6 +556,35 @@ def test_an_image_that_comes_first_waits_for_the_camera_info_of_its_stamp(
     assert zoomed.fx * x / z + zoomed.cx == pytest.approx(90, abs=1e-3)
 
 
+def test_a_subscriber_that_comes_and_goes_is_served_while_it_is_there(
+    domain: int, tiny_model: Path, runs: list[float]
+) -> None:
+    robot = Robot(domain, outputs=())
+    try:
+        overrides = [Parameter('model', value=str(tiny_model))]
+        node = DepthNode(context=robot.context, parameter_overrides=overrides)
+        robot.add(node)
+        image, info = image_message(noise(60, 100)), info_message(CAMERA)
+        for _ in range(2):
+            subscription = robot.listen('depth/points')
+            robot.ask(image, info)
+            robot.node.destroy_subscription(subscription)
+            robot.until(lambda: not node._streams[0].outputs.subscribed(), 'it has gone')
+            robot.until(lambda: settled(robot), 'nothing under way')
+            before, ran = robot.news(), len(runs)
+            robot.until(
+                lambda b=before: (
+                    robot.counts()['skipped: no subscriber'] > b['skipped: no subscriber']
+                ),
+                'skipped',
+                lambda: robot.send(image, info),
+            )
+            assert len(runs) == ran
+            assert robot.counts()['published'] == before['published']
+    finally:
+        robot.close()
+
+
 def test_a_camera_may_change_its_size_while_running(
     robot: Robot, start: Callable[..., DepthNode]
 ) -> None:

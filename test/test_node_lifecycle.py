@@ -23,7 +23,16 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from robot import OUTPUTS, PREVIEW, Robot, cloud_points, image_message, info_message, noise
+from robot import (
+    OUTPUTS,
+    PREVIEW,
+    Robot,
+    cloud_points,
+    image_message,
+    info_message,
+    noise,
+    resident,
+)
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
@@ -145,6 +154,72 @@ def test_each_state_has_what_it_needs_and_diagnostics_name_it(
     robot.until(lambda: state_told(robot) == 'finalized', 'told')
 
 
+class SlowLoad:
+    """Holds up the loading of models."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Event()
+        load = DepthEstimator.load
+
+        def held_up(*args: Any, **options: Any) -> DepthEstimator:
+            assert self.go.wait(60)
+            return load(*args, **options)
+
+        monkeypatch.setattr(DepthEstimator, 'load', held_up)
+
+
+@pytest.mark.parametrize('autostart', [False, True])
+def test_a_node_answers_and_reports_while_its_model_loads(
+    robot: Robot,
+    start: Callable[..., DepthNode],
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    autostart: bool,
+) -> None:
+    slow = SlowLoad(monkeypatch)
+    node = start(autostart=autostart)
+    robot.until(lambda: robot.statuses, 'diagnostics')
+    if not autostart:
+        client = robot.node.create_client(ChangeState, 'depth_node/change_state')
+        robot.until(client.service_is_ready, 'the service')
+        request = ChangeState.Request(transition=Transition(label='configure'))
+        answer = client.call_async(request)
+    robot.until(lambda: 'loading' in robot.statuses[-1].message, 'told')
+    assert robot.statuses[-1].message.startswith('unconfigured: loading /')
+    assert robot.statuses[-1].level == b'\x00'
+    told = len(robot.statuses)
+    assert operator.state() == 'unconfigured'
+    assert operator.set(pitch=0.1) == ['']
+    (reason,) = operator.set(threads=3)
+    assert 'threads changes only while the node is unconfigured' in reason
+    robot.until(lambda: len(robot.statuses) > told + 1, 'diagnostics go on')
+    # Waiting does not keep a core busy.
+    began, used = time.monotonic(), time.thread_time()
+    while time.monotonic() < began + 1.0:
+        robot.executor.spin_once(timeout_sec=0.1)
+    assert time.thread_time() - used < 0.5
+    slow.go.set()
+    if autostart:
+        robot.until(lambda: node.state == 'active', 'active')
+    else:
+        robot.until(answer.done, 'configured')
+        assert answer.result().success
+        assert operator.change(Transition.TRANSITION_ACTIVATE)
+    robot.ask(*frame())
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_by_the_service_and_can_be_mended(
+    robot: Robot, start: Callable[..., DepthNode], operator: Operator, tiny_model: Path
+) -> None:
+    node = start(autostart=False, model='/missing.onnx')
+    for _ in range(3):
+        assert not operator.change(Transition.TRANSITION_CONFIGURE)
+    assert operator.set(model=str(tiny_model)) == ['']
+    assert operator.change(Transition.TRANSITION_CONFIGURE)
+    assert node.state == 'inactive'
+    assert not [thread for thread in threading.enumerate() if thread.name == 'load']
+
+
 def test_deactivation_keeps_the_engine_and_forgets_the_calibration(
     robot: Robot,
     start: Callable[..., DepthNode],
@@ -245,11 +320,6 @@ def test_an_unforeseen_error_is_told_and_leaves_the_node_unconfigured(
     assert operator.change(Transition.TRANSITION_CONFIGURE)
     assert operator.change(Transition.TRANSITION_ACTIVATE)
     robot.ask(*frame())
-
-
-def resident() -> int:
-    """Memory in use (bytes)."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096
 
 
 def test_fifty_lives_leave_nothing_behind(robot: Robot, start: Callable[..., DepthNode]) -> None:

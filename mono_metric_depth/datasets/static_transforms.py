@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
 
 TF_STATIC = '/tf_static'
+_MOST_FRAMES = 10_000
 #: REP-105 and REP-120: the footprint lies on the ground.
 _VEHICLE_FRAMES = ('base_footprint', 'base_link')
 
@@ -28,7 +29,8 @@ class StaticTransforms:
             parent, child = (
                 name.lstrip('/') for name in (stamped.header.frame_id, stamped.child_frame_id)
             )
-            self._parents[child] = parent, stamped.transform
+            if child in self._parents or len(self._parents) < _MOST_FRAMES:
+                self._parents[child] = parent, stamped.transform
 
     def mount(self, frame: str) -> Mount | None:
         """The mount of a camera.
@@ -43,19 +45,33 @@ class StaticTransforms:
         Raises:
             CameraError: If a rotation is none, or the camera does not look ahead.
         """
-        found: dict[str, NDArray[np.float64]] = {}
-        place, matrix = frame.lstrip('/'), np.eye(4)
+        for vehicle in _VEHICLE_FRAMES:
+            matrix = self.transform(vehicle, frame)
+            if matrix is not None:
+                return mount_from_transform(matrix)
+        return None
+
+    def transform(self, parent: str, frame: str) -> NDArray[np.float64] | None:
+        """From a frame to one above it in the tree.
+
+        Args:
+            parent: The frame above.
+            frame: The frame below.
+
+        Returns:
+            (4, 4) coordinates in ``frame`` to those in ``parent`` (m); None if there is no way up.
+
+        Raises:
+            CameraError: If a rotation on the way is none.
+        """
+        place, goal, matrix = frame.lstrip('/'), parent.lstrip('/'), np.eye(4)
         # A tree is no deeper than it has frames; a loop ends there, too.
         for _ in range(len(self._parents)):
-            if place not in self._parents:
+            if place == goal or place not in self._parents:
                 break
             place, transform = self._parents[place]
             matrix = _matrix(transform) @ matrix
-            found.setdefault(place, matrix)
-        for vehicle in _VEHICLE_FRAMES:
-            if vehicle in found:
-                return mount_from_transform(found[vehicle])
-        return None
+        return matrix if place == goal else None
 
 
 def transform_matrix(translation: ArrayLike, quaternion: ArrayLike) -> NDArray[np.float64]:

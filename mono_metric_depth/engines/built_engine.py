@@ -163,7 +163,7 @@ def open_built_engine(
     if not parity.passed:
         engine.close()
         _refuse(request, cache, parity)
-    engine.parity = parity
+    engine.parity, engine.precision = parity, request.precision
     return engine
 
 

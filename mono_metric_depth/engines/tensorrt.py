@@ -50,6 +50,7 @@ class TensorRTEngine:
 
     Attributes:
         parity: How it compares with the model on ONNX Runtime; None while that is not known.
+        precision: What it was built in, as ``fp16``; empty while that is not known.
 
     Raises:
         EngineError: If TensorRT cannot load the plan, its tensors are not those of the card, or
@@ -68,6 +69,7 @@ class TensorRTEngine:
         self.name = str(bindings)
         self.provider = gpu.name
         self.parity: Parity | None = None
+        self.precision = ''
         self._bindings, self._card, self._cache_file = bindings, card, runtime_cache
         self._errors: list[str] = []
         self._log = bindings.logger(self._errors)

@@ -193,7 +193,10 @@ def _estimate(estimator: DepthEstimator, item: Item) -> None:
     assert item.image is not None
     assert item.view is not None
     try:
-        item.estimate = estimator.estimate(item.image, item.view, item.camera.mount).kept()
+        # Memory of its own: it outlives the next frame, in another thread.
+        item.estimate = estimator.estimate(
+            item.image, item.view, item.camera.mount, estimator.buffer()
+        )
     except EstimatorError as err:
         item.skip(err.reason, err)
     except EngineError as err:

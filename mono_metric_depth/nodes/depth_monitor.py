@@ -13,7 +13,6 @@ import numpy as np
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.estimator import DepthEstimate
 from mono_metric_depth.model_card import ModelCard
-from mono_metric_depth.nodes.parameters import Parameters
 from mono_metric_depth.road_plane import RoadPlaneError
 from mono_metric_depth.scale_health import FRAMES, ScaleHealth
 
@@ -59,27 +58,28 @@ class DepthMonitor:
         self._dark: deque[float] = deque(maxlen=_LOOKS)
         self._bright: deque[float] = deque(maxlen=_LOOKS)
 
-    def look(self, estimate: DepthEstimate, mount: Mount, values: Parameters) -> None:
+    def look(self, estimate: DepthEstimate, mount: Mount) -> None:
         """Look at a frame, unless the last look was just now.
 
         Args:
             estimate: The frame's depth, still valid.
-            mount: The attitude that was taken out of it, where the card asks for it.
-            values: The parameters of this frame.
+            mount: The attitude that was taken out of it, where the card asks for it, and the
+                height, where it is known.
         """
         now = time.monotonic()
         if now < self._due:
             return
         self._due = now + PERIOD
+        camera_height = mount.height or 0.0
         coverage = estimate.alignment.coverage
-        warnings = [*self._look_at_scale(estimate, mount, values.camera_height)]
+        warnings = [*self._look_at_scale(estimate, mount, camera_height)]
         if coverage < _LEAST_COVERAGE:
             warnings.append(
                 f'the camera sees {coverage:.0%} of what the network was trained on, depth may be '
                 'less exact'
             )
         warnings += self._look_at_exposure(estimate)
-        self.findings = Findings(tuple(warnings), self._values(values.camera_height))
+        self.findings = Findings(tuple(warnings), self._values(camera_height))
 
     def _look_at_scale(
         self, estimate: DepthEstimate, mount: Mount, camera_height: float

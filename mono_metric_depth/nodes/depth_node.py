@@ -4,49 +4,47 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, CompressedImage
-from sensor_msgs.msg import Image as ImageMessage
 from std_srvs.srv import SetBool
 
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
-from mono_metric_depth.nodes.depth_outputs import DepthOutputs
-from mono_metric_depth.nodes.frame_statistics import FrameStatistics
+from mono_metric_depth.nodes.camera_stream import CameraStream
 from mono_metric_depth.nodes.frame_worker import FrameWorker
-from mono_metric_depth.nodes.parameters import RULES, changed_parameters, declare_parameters
+from mono_metric_depth.nodes.model_loading import LoadedModel, ModelLoading
+from mono_metric_depth.nodes.mount_lookup import MountLookup
+from mono_metric_depth.nodes.parameters import (
+    NodeParameters,
+    changed_parameters,
+    declare_parameters,
+)
 
-_SENSOR = QoSProfile(
-    depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
-)
-# Small, and each belongs to one image: none may be overwritten unread.
-_CALIBRATION = QoSProfile(
-    depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
-)
-#: How long the frame in work may take to finish (s): when deactivated, and when the node ends.
+#: How long the frames in work may take to finish (s): when deactivated, and when the node ends.
 _PATIENCE = 5.0
 _LAST_PATIENCE = 1.5
+#: How long a model may be loaded on when the node ends (s); building an engine takes longer.
+_LOADING_PATIENCE = 1.0
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 class DepthNode(LifecycleNode):
     """Subscribes to ``image`` and ``camera_info``; publishes depth while anyone listens.
 
-    Configured, it has its engine and its output topics; active, its inputs as well. The newest
-    image wins: one that arrives while another is being worked on replaces any that waits. The
-    executor's thread only receives; a thread of its own (:class:`FrameWorker`) does the work.
+    With several cameras, each has these topics below its name. Configured, the node has its engine
+    and its output topics; active, its inputs as well. The newest image of a camera wins: one that
+    arrives while others are being worked on replaces any that waits. The executor's thread only
+    receives; threads of their own load the model and do the work (:class:`FrameWorker`).
 
     Attributes:
         refused: Done, with the reason, where the node was to start by itself and could not.
@@ -59,26 +57,34 @@ class DepthNode(LifecycleNode):
         super().__init__('depth_node', **options)
         self.refused = Future()
         self._values = declare_parameters(self)
-        self._estimator: DepthEstimator | None = None
-        self._outputs: DepthOutputs | None = None
+        self._streams = [
+            CameraStream(self, name, self._values.of(name))
+            for name in self._values.common.cameras or ('',)
+        ]
+        self._loading: ModelLoading | None = None
+        self._model: LoadedModel | None = None
+        self._mounts: MountLookup | None = None
         self._worker: FrameWorker | None = None
-        self._inputs: list[Any] = []
-        self._statistics = FrameStatistics()
-        self._enabled = True
         self._refusal = ''
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
+        # While a model is loaded the lifecycle waits, and nothing else does.
+        lifecycle = MutuallyExclusiveCallbackGroup()
         for service in self.services:
             if service.srv_type is ChangeState:
-                service.callback = self._without_raising(service.callback)
+                service.callback = self._load_first(service.callback)
+                service.callback_group = lifecycle
+                lifecycle.add_entity(service)
         # Simulated time may stand still; that is when a person looks at the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._starter: Any = None
-        if self._values.autostart:
-            self._starter = self.create_timer(0.0, self._start, clock=steady)
+        if self._values.common.autostart:
+            self._starter = self.create_timer(
+                0.0, self._start, clock=steady, callback_group=lifecycle
+            )
 
     @property
     def state(self) -> str:
@@ -86,26 +92,42 @@ class DepthNode(LifecycleNode):
         return str(self._state_machine.current_state[1])
 
     def destroy_node(self) -> None:
-        """Let the frame in work finish, then end the node."""
+        """Let the frames in work finish, then end the node."""
         self._stop(_LAST_PATIENCE)
+        if self._loading is not None:
+            self._loading.wait(_LOADING_PATIENCE)
         super().destroy_node()
         # It holds on to the node, whose log would stay on /rosout.
         self._state_machine.destroy_when_not_in_use()
 
-    # Lifecycle.
+    # Lifecycle. Transitions run in the executor's thread, one after the other; what takes long,
+    # loading the model, has been done by then wherever the executor is who asks.
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         self._starter.cancel()
-        if self.state == 'unconfigured' and not (  # else somebody was faster
-            self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
-        ):
-            self.refused.set_result(self._refusal)
+        if self.state == 'unconfigured':  # else somebody was faster
+            await self._load()
+            if not (self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS):
+                self.refused.set_result(self._refusal)
         self._starter = None
 
-    def _without_raising(self, change_state: Any) -> Any:
+    async def _load(self) -> None:
+        self._loading = self._load_model()
+        await self._loading
+
+    def _load_model(self) -> ModelLoading:
+        return ModelLoading(self._values.common, self.get_logger().info, self._require_ros)
+
+    def _load_first(self, change_state: Any) -> Any:
         """What answers change_state; rclpy's own lets a transition that is not possible raise."""
 
-        def answer(request: Any, response: Any) -> Any:
+        async def answer(request: Any, response: Any) -> Any:
+            wanted = request.transition
+            configure = wanted.label == 'configure' or (
+                not wanted.label and wanted.id == Transition.TRANSITION_CONFIGURE
+            )
+            if configure and self.state == 'unconfigured':
+                await self._load()
             try:
                 return change_state(request, response)
             except RuntimeError as err:
@@ -116,58 +138,40 @@ class DepthNode(LifecycleNode):
         return answer
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load and warm the engine, create the output topics."""
-        path = Path(self._values.model or DEFAULT_MODEL).expanduser()
+        """Take the engine, loaded and warm; create the output topics."""
         try:
-            self._estimator = DepthEstimator.load(
-                path,
-                engine=self._values.engine,
-                precision=self._values.precision,
-                threads=self._values.threads,
-                say=self.get_logger().info,
-                on_step=self._require_ros,
-            )
-            self._outputs = DepthOutputs(self)
+            self._model = (self._loading or self._load_model()).result()
+            for stream in self._streams:
+                stream.configure()
+            self._mounts = MountLookup(self, self._values.common.base_frame)
         except Exception as err:
             self._free()
             return self._refuse('configure', err)
+        finally:
+            self._loading = None
         self._refusal = ''
-        card, engine = self._estimator.card, self._estimator.engine
+        card, engine = self._model.estimator.card, self._model.estimator.engine
         scale = card.scale
         assert scale is not None  # the estimator asks for one
         self.get_logger().info(
-            f'model {card.name} ({path}), scale {scale.value:.4g} '
+            f'model {card.name} ({self._model.path}), scale {scale.value:.4g} '
             f'[{scale.low:.4g}, {scale.high:.4g}], engine '
             f'{engine.name} on {engine.provider}'
         )
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the inputs and start to work.
-
-        Of earlier frames nothing is kept, their calibration neither: it may have changed unseen.
-        """
-        assert self._estimator is not None
-        assert self._outputs is not None
-        self._worker = FrameWorker(
-            self, self._estimator, self._outputs, self._statistics, self._values
-        )
-        overrides = QoSOverridingOptions.with_default_policies()
-        compressed = self._values.image_transport == 'compressed'
-        image_type = CompressedImage if compressed else ImageMessage
+        """Subscribe to the inputs and start to work."""
+        assert self._model is not None
+        assert self._mounts is not None
+        estimator, changed = self._model.estimator, threading.Condition()
         try:
-            for kind, topic, callback, qos in (
-                (CameraInfo, 'camera_info', self._worker.newest.put_info, _CALIBRATION),
-                (image_type, self._image_topic(), self._on_image, _SENSOR),
-            ):
-                self._inputs.append(
-                    self.create_subscription(
-                        kind, topic, callback, qos, qos_overriding_options=overrides
-                    )
-                )
+            for stream in self._streams:
+                stream.activate(estimator.card, changed)
         except Exception as err:
             self._stop(_PATIENCE)
             return self._refuse('activate', err)
+        self._worker = FrameWorker(self, estimator, self._streams, self._mounts, changed)
         self._refusal = ''
         return _SUCCESS
 
@@ -195,20 +199,22 @@ class DepthNode(LifecycleNode):
         return _SUCCESS
 
     def _stop(self, patience: float) -> bool:
-        """Receive nothing more and let the frame in work finish; says whether it has."""
-        while self._inputs:
-            self.destroy_subscription(self._inputs.pop())
+        """Receive nothing more and let the frames in work finish; says whether they have."""
+        for stream in self._streams:
+            stream.deactivate()
         if self._worker is not None and not self._worker.stop(patience):
             return False
         self._worker = None
         return True
 
     def _free(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
-        if self._estimator is not None:
-            self._estimator.engine.close()
-        self._outputs = self._estimator = None
+        for stream in self._streams:
+            stream.cleanup()
+        if self._mounts is not None:
+            self._mounts.destroy()
+        if self._model is not None:
+            self._model.estimator.engine.close()
+        self._model = self._mounts = None
 
     def _refuse(self, transition: str, reason: object) -> TransitionCallbackReturn:
         """Say why a transition fails; it may be tried again, except after the unforeseen."""
@@ -238,38 +244,23 @@ class DepthNode(LifecycleNode):
 
     def _apply_parameters(self, parameters: Sequence[Parameter]) -> None:
         self._values = self._changed(parameters)
-        if self._worker is not None:
-            self._worker.values = self._values
+        for stream in self._streams:
+            stream.values = self._values.of(stream.name)
 
-    def _changed(self, parameters: Sequence[Parameter]) -> Any:
+    def _changed(self, parameters: Sequence[Parameter]) -> NodeParameters:
         return changed_parameters(
             self._values,
-            {found.name: found.value for found in parameters if found.name in RULES},
-            unconfigured=self.state == 'unconfigured',
+            {found.name: found.value for found in parameters},
+            unconfigured=self.state == 'unconfigured' and self._loading is None,
         )
-
-    # Frames.
-
-    def _image_topic(self) -> str:
-        # As image_transport does it: whoever remaps image means image/compressed too.
-        topic = str(self.resolve_topic_name('image'))
-        return topic if self._values.image_transport == 'raw' else f'{topic}/compressed'
-
-    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
-        worker = self._worker
-        if worker is None:  # it came while the node was deactivated
-            return
-        self._statistics.count('received')
-        reason = worker.newest.put_image(message) if self._enabled else 'disabled'
-        if reason:
-            self._statistics.count(f'dropped: {reason}')
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        self._enabled = request.data
-        if not self._enabled and self._worker is not None and self._worker.newest.discard():
-            self._statistics.count('dropped: disabled')
+        for stream in self._streams:
+            stream.enabled = request.data
+            if not request.data:
+                stream.discard('disabled')
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
@@ -277,54 +268,66 @@ class DepthNode(LifecycleNode):
     # Diagnostics.
 
     def _publish_diagnostics(self) -> None:
-        level, text = self._health()
-        values = {'state': self.state, **self._statistics.values()}
-        if self._worker is not None:
-            values['coverage'] = f'{self._worker.coverage:.3f}'
-            values |= self._worker.monitor.findings.values
-        if self._estimator is not None:
-            card, engine = self._estimator.card, self._estimator.engine
-            scale = card.scale
-            assert scale is not None
-            values |= {
-                'model': card.name,
-                'scale': f'{scale.value:.6g}',
-                'scale interval': f'{scale.low:.6g} .. {scale.high:.6g}',
-                'engine': engine.name,
-                'provider': engine.provider,
-            }
-            parity = getattr(engine, 'parity', None)  # ONNX Runtime is what others compare with
-            if parity is not None:
-                values['parity'] = str(parity)
-        status = DiagnosticStatus(
+        healths = [stream.health() for stream in self._streams]
+        found = {'state': self.state, **self._engine_values()}
+        statuses = []
+        if len(self._streams) == 1:
+            found |= self._streams[0].diagnostics()
+        else:
+            statuses = [
+                self._status(stream.name, *health, stream.diagnostics())
+                for stream, health in zip(self._streams, healths, strict=True)
+            ]
+        statuses.insert(0, self._status('depth', *self._health(healths), found))
+        message = DiagnosticArray(status=statuses)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _status(
+        self, name: str, level: bytes, text: str, values: dict[str, str]
+    ) -> DiagnosticStatus:
+        return DiagnosticStatus(
             level=level,
-            name=f'{self.get_fully_qualified_name()}: depth',
+            name=f'{self.get_fully_qualified_name()}: {name}',
             message=text,
             hardware_id='',
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
 
-    def _health(self) -> tuple[bytes, str]:
-        """Level and message of the diagnostics."""
+    def _engine_values(self) -> dict[str, str]:
+        if self._model is None:
+            return {}
+        card, engine = self._model.estimator.card, self._model.estimator.engine
+        assert card.scale is not None
+        # ONNX Runtime is what others compare with.
+        parity = getattr(engine, 'parity', None)
+        return {
+            'model': card.name,
+            'model sha256': self._model.sha256[:12],
+            'scale': f'{card.scale.value:.6g}',
+            'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
+            'engine': engine.name,
+            'provider': engine.provider,
+            # Engines that know others than that of their buffers say so.
+            'precision': str(getattr(engine, 'precision', engine.input.dtype)),
+            'batch': str(len(engine.input)),
+            **({} if parity is None else {'parity': str(parity)}),
+        }
+
+    def _health(self, healths: Sequence[tuple[bytes, str]]) -> tuple[bytes, str]:
+        """Level and message of the node: the worst of its cameras."""
         if self._refusal:
             return DiagnosticStatus.ERROR, f'{self.state}: {self._refusal}'
+        if self._loading is not None:
+            return DiagnosticStatus.OK, f'{self.state}: loading {self._loading.path}'
         if self._worker is None:
             return DiagnosticStatus.OK, self.state
-        if self._worker.newest.lacks_info:
-            topic = self.resolve_topic_name('camera_info')
-            text = f'images arrive but no camera_info on {topic}'
-            self.get_logger().warning(text, throttle_duration_sec=5.0)
-            return DiagnosticStatus.WARN, text
-        if problem := self._statistics.problem():
-            return DiagnosticStatus.WARN, problem
-        if not self._enabled:
-            return DiagnosticStatus.OK, 'disabled'
-        if not self._statistics.received:
-            return DiagnosticStatus.WARN, f'no image has arrived on {self._image_topic()}'
-        if warnings := self._worker.monitor.findings.warnings:
-            self.get_logger().warning('; '.join(warnings), throttle_duration_sec=30.0)
-            return DiagnosticStatus.WARN, '; '.join(warnings)
-        return DiagnosticStatus.OK, 'running'
+        if len(healths) == 1:
+            return healths[0]
+        level = max(level for level, _ in healths)
+        told = [
+            f'{stream.name}: {text}'
+            for stream, (found, text) in zip(self._streams, healths, strict=True)
+            if found == level
+        ]
+        return level, 'running' if level == DiagnosticStatus.OK else '; '.join(told)

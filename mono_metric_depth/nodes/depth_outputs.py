@@ -38,32 +38,35 @@ _TYPES: dict[str, Any] = {
     CLOUD: PointCloud2,
     PREVIEW: CompressedImage,
 }
-_RELIABLE = QoSProfile(
-    depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
-)
 
 
 class DepthOutputs:
-    """Publishers of one node, and the messages that they publish again and again.
+    """Publishers of one camera, and the messages that they publish again and again.
 
-    Use it from one thread at a time.
+    One thread publishes; others may ask who subscribed and what is due.
 
     Args:
         node: The node that publishes.
+        camera: The camera's name, before its topics; none for the only camera.
 
     Raises:
         RuntimeError, ParameterException: If the overrides of a topic's QoS are unusable.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, camera: str = '') -> None:
         self._node = node
         self._publishers: dict[str, Any] = {}
         try:
             for topic, kind in _TYPES.items():
                 self._publishers[topic] = node.create_publisher(
                     kind,
-                    topic,
-                    _RELIABLE,
+                    f'{camera}/{topic}' if camera else topic,
+                    # A profile each: overrides are written into it.
+                    QoSProfile(
+                        depth=2,
+                        history=HistoryPolicy.KEEP_LAST,
+                        reliability=ReliabilityPolicy.RELIABLE,
+                    ),
                     qos_overriding_options=QoSOverridingOptions.with_default_policies(),
                 )
         except Exception:
@@ -72,6 +75,7 @@ class DepthOutputs:
         self._depth_message: DepthMessage | None = None
         self._depth_key: Any = None
         self._metres: np.ndarray | None = None
+        self._colours: np.ndarray | None = None
         self._cloud_key: Any = None
         self._cloud_writer: PointCloudWriter | None = None
         self._cloud_message: CloudMessage | None = None
@@ -136,7 +140,9 @@ class DepthOutputs:
         if CLOUD in wanted:
             self._publish_cloud(header, estimate, depth, values)
         if PREVIEW in wanted:
-            preview = jpeg_message(depth_colours(depth, estimate.depth_range))
+            if self._colours is None or self._colours.shape[:2] != depth.shape:
+                self._colours = np.empty((*depth.shape, 3), np.uint8)
+            preview = jpeg_message(depth_colours(depth, estimate.depth_range, self._colours))
             preview.header = header
             self._publishers[PREVIEW].publish(preview)
 

@@ -29,7 +29,12 @@ from mono_metric_depth.evaluation.bag_depth import pairs_of_cameras
 from mono_metric_depth.evaluation.live_comparison import LEAST_PIXELS, LiveComparison, StampPairs
 from mono_metric_depth.metrics import valid_pixels
 from mono_metric_depth.nodes.messages import stamp_ns
-from mono_metric_depth.nodes.parameters import declare_table, parameter
+from mono_metric_depth.nodes.parameter_table import (
+    declare_table,
+    parameter,
+    rules_of,
+    warn_of_unknown,
+)
 from mono_metric_depth.point_cloud import PointCloudError, points_of_message
 from mono_metric_depth.scale import Pairs
 
@@ -91,6 +96,7 @@ class EvaluationNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__('evaluation_node', **options)
         self._values = declare_table(self, EvaluationParameters)
+        warn_of_unknown(self, rules_of(EvaluationParameters))
         self._comparison = LiveComparison(self._values.window)
         self._pairs = StampPairs(round(self._values.tolerance * 1e9), _WAITING)
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()

@@ -26,9 +26,26 @@ class FrameStatistics:
         self._latencies: deque[float] = deque(maxlen=_RECENT)
         self._finished: deque[float] = deque(maxlen=_RECENT)
         self._problem, self._failed = '', -math.inf
+        self._arrived: float | None = None
+
+    def receive(self) -> None:
+        """Count a frame that has arrived."""
+        with self._lock:
+            self._counts['received'] += 1
+            self._arrived = time.monotonic()
+
+    def silent(self) -> float | None:
+        """How long no frame has arrived (s); None if none ever has."""
+        with self._lock:
+            return None if self._arrived is None else time.monotonic() - self._arrived
+
+    def forget_arrival(self) -> None:
+        """From now on it counts whether any frame arrives."""
+        with self._lock:
+            self._arrived = None
 
     def count(self, outcome: str) -> None:
-        """Count a frame's outcome, such as ``received`` or ``dropped: superseded``."""
+        """Count a frame's outcome, such as ``published`` or ``dropped: superseded``."""
         with self._lock:
             self._counts[outcome] += 1
 
@@ -50,12 +67,6 @@ class FrameStatistics:
             last = self._finished[-1] if self._finished else -math.inf
             recent = self._failed > time.monotonic() - _RECENT_PROBLEM
             return self._problem if recent or self._failed > last else ''
-
-    @property
-    def received(self) -> int:
-        """How many frames arrived."""
-        with self._lock:
-            return self._counts['received']
 
     def values(self) -> dict[str, str]:
         """The figures, as diagnostics show them."""

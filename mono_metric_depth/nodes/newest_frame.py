@@ -1,11 +1,14 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The newest image and its camera_info, handed from the executor's thread to the worker's."""
+"""The newest image and camera_info of each camera, on their way to the worker's thread."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
@@ -18,19 +21,22 @@ INFO_DELAY = 0.1
 
 
 class NewestFrame:
-    """Holds one image: a newer one replaces it.
+    """Holds one camera's image: a newer one replaces it.
 
     An image belongs to the camera_info of its stamp; where there is none, as with a camera_info
     that is published once, to the newest.
+
+    Args:
+        changed: Notified of each change; shared by the cameras that :class:`WaitingFrames` serves.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
         self._image: ImageMessage | CompressedImage | None = None
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._taken: int | None = None
         self._in_step = True
-        self._closed = False
+        self._since = self._wanted = math.inf
 
     def put_image(self, message: ImageMessage | CompressedImage) -> str:
         """Leave an image; says why the one that waited is dropped, '' if none did."""
@@ -38,6 +44,9 @@ class NewestFrame:
             reason = ''
             if self._image is not None:
                 reason = 'superseded' if self._infos else 'no_camera_info'
+            else:
+                # The camera keeps its place in line: else a fast one would never be served.
+                self._since = time.monotonic()
             self._image = message
             self._changed.notify()
             return reason
@@ -59,6 +68,7 @@ class NewestFrame:
         with self._changed:
             waited = self._image is not None
             self._image = None
+            self._since = self._wanted = math.inf
             return waited
 
     @property
@@ -67,28 +77,71 @@ class NewestFrame:
         with self._changed:
             return self._image is not None and not self._infos
 
-    def take(self) -> tuple[ImageMessage | CompressedImage, CameraInfo] | None:
-        """Wait for an image and its camera_info; None once closed."""
+    # For WaitingFrames, which holds the condition.
+
+    @property
+    def since(self) -> float:
+        """When the camera began to wait; infinite if it does not."""
+        return self._since
+
+    def due(self, now: float) -> float:
+        """When the image may be taken; asked by who would take it now."""
+        if self._image is None or not self._infos:
+            return math.inf
+        if not self._in_step or stamp_ns(self._image.header.stamp) in self._infos:
+            return now
+        self._wanted = min(self._wanted, now)
+        return self._wanted + INFO_DELAY
+
+    def take(self) -> tuple[ImageMessage | CompressedImage, CameraInfo]:
+        """The image and its camera_info, once it is due."""
+        message, self._image = self._image, None
+        assert message is not None
+        self._since = self._wanted = math.inf
+        self._taken = stamp_ns(message.header.stamp)
+        info = self._infos.get(self._taken)
+        self._in_step = info is not None
+        return message, info or next(reversed(self._infos.values()))
+
+
+class WaitingFrames:
+    """The cameras' newest frames, in the order in which the cameras began to wait.
+
+    Args:
+        frames: Of each camera.
+        changed: The condition that they share.
+    """
+
+    def __init__(self, frames: Sequence[NewestFrame], changed: threading.Condition) -> None:
+        self._frames = frames
+        self._changed = changed
+        self._closed = False
+
+    def take(
+        self, most: int
+    ) -> list[tuple[int, tuple[ImageMessage | CompressedImage, CameraInfo]]]:
+        """Wait for frames.
+
+        Args:
+            most: How many to take at most.
+
+        Returns:
+            Which camera's, and its image and camera_info; nothing once closed.
+        """
         with self._changed:
             while not self._closed:
-                self._changed.wait_for(lambda: self._closed or (self._image and self._infos))
-                if self._in_step:
-                    self._changed.wait_for(self._is_paired, timeout=INFO_DELAY)
-                if self._closed or self._image is None:
-                    continue
-                message, self._image = self._image, None
-                self._taken = stamp_ns(message.header.stamp)
-                info = self._infos.get(self._taken)
-                self._in_step = info is not None
-                return message, info or next(reversed(self._infos.values()))
-        return None
-
-    def _is_paired(self) -> bool:
-        image = self._image
-        return self._closed or image is None or stamp_ns(image.header.stamp) in self._infos
+                now = time.monotonic()
+                due = [frame.due(now) for frame in self._frames]
+                ready = [index for index, moment in enumerate(due) if moment <= now]
+                if ready:
+                    ready.sort(key=lambda index: self._frames[index].since)
+                    return [(index, self._frames[index].take()) for index in ready[:most]]
+                soonest = min(due)
+                self._changed.wait(None if math.isinf(soonest) else soonest - now)
+        return []
 
     def close(self) -> None:
-        """Wake whoever waits: nothing more will come."""
+        """Wake whoever waits: nothing more will be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,49 +1,35 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of nodes: typed tables, and that of the depth node."""
+"""The depth node's parameters: one typed table, and what each camera has of its own."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from mono_metric_depth.alignment import Resolution
 from mono_metric_depth.engines.precision import PRECISIONS
 from mono_metric_depth.engines.selection import ENGINES
-
-#: When a parameter changes: once at the start, while unconfigured, or between any two frames.
-Changes = Literal['never', 'unconfigured', 'running']
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a parameter means and what it may be.
-
-    Attributes:
-        description: For people.
-        changes: When it may change.
-        span: Least and largest value of a number.
-        choices: Allowed values of a string; any if empty.
-    """
-
-    description: str
-    changes: Changes
-    span: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-
-
-def parameter(default: Any, description: str, changes: Changes, **limits: Any) -> Any:
-    """A field of a table of parameters."""
-    rule = Rule(description, changes, **limits)
-    return dataclasses.field(default=default, metadata={'rule': rule})
-
+from mono_metric_depth.nodes.parameter_table import (
+    Rule,
+    check_choices,
+    declare_table,
+    descriptor,
+    parameter,
+    rules_of,
+    warn_of_unknown,
+)
 
 _ANGLE = (-1.5, 1.5)
+#: A name that topics and parameters can begin with.
+_CAMERA = re.compile('[A-Za-z](_?[A-Za-z0-9])*')
+_MOST_CAMERAS = 16
 
 
 @dataclass(frozen=True)
@@ -78,8 +64,24 @@ class Parameters:
         'unconfigured',
         choices=('raw', 'compressed'),
     )
+    base_frame: str = parameter(
+        '',
+        'Frame on the road, such as base_footprint, to find the mount from in tf; off if empty.',
+        'unconfigured',
+    )
+    cameras: tuple[str, ...] = parameter(
+        (),
+        'Names of several cameras, each with its own topics below its name; one camera if empty.',
+        'never',
+    )
     autostart: bool = parameter(
         True, 'Whether the node configures and activates itself when it starts.', 'never'
+    )
+    image_timeout: float = parameter(
+        2.0,
+        'A camera that sends no image for longer is reported (s).',
+        'running',
+        span=(0.1, 1e4),
     )
     rectified: bool = parameter(
         False, 'Whether the image topic is already rectified (image_rect).', 'running'
@@ -117,43 +119,65 @@ class Parameters:
         1000.0, 'Furthest depth of a point in the cloud (m).', 'running', span=(0, 1e4)
     )
     pitch: float = parameter(
-        0.0, 'Camera pitch against the road (rad), positive down.', 'running', span=_ANGLE
+        0.0,
+        'Camera pitch against the road (rad), positive down.',
+        'running',
+        span=_ANGLE,
+        own=True,
     )
     roll: float = parameter(
-        0.0, 'Camera roll against the road (rad), positive lifts its left.', 'running', span=_ANGLE
+        0.0,
+        'Camera roll against the road (rad), positive lifts its left.',
+        'running',
+        span=_ANGLE,
+        own=True,
     )
     yaw: float = parameter(
         0.0,
         'Camera yaw against the direction of travel (rad), positive left.',
         'running',
         span=_ANGLE,
+        own=True,
     )
     camera_height: float = parameter(
         0.0,
         'Camera height above the road (m), to check the scale by; 0 if not known.',
         'running',
         span=(0, 100),
+        own=True,
     )
-
-
-Table = TypeVar('Table')
-
-
-def rules_of(table: Any) -> Mapping[str, Rule]:
-    """What each parameter of a table means and may be, by name."""
-    return {field.name: field.metadata['rule'] for field in dataclasses.fields(table)}
 
 
 #: What each parameter of the depth node means and may be, by name.
 RULES: Mapping[str, Rule] = rules_of(Parameters)
+#: What each of several cameras may have of its own.
+OWN = tuple(name for name, rule in RULES.items() if rule.own)
 
 
-def declare_table(node: Node, table: type[Table]) -> Table:
-    """Declare every parameter of a table; warn of any that was set and does not exist.
+@dataclass(frozen=True)
+class NodeParameters:
+    """The parameters of a node.
+
+    Attributes:
+        common: Those of every camera.
+        own: What a camera has instead, by its name.
+    """
+
+    common: Parameters
+    own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def of(self, camera: str) -> Parameters:
+        """The parameters of a camera."""
+        return dataclasses.replace(self.common, **self.own.get(camera, {}))
+
+
+def declare_parameters(node: Node) -> NodeParameters:
+    """Declare every parameter; warn of any that was set and does not exist.
+
+    What a camera may have of its own has no value until it is set: the common one counts.
 
     Args:
         node: The node.
-        table: A dataclass whose fields are made by :func:`parameter`.
 
     Returns:
         The value of each.
@@ -162,40 +186,32 @@ def declare_table(node: Node, table: type[Table]) -> Table:
         ValueError: If one is not among its allowed values.
         ParameterException: If one has another type or is out of range.
     """
-    rules = rules_of(table)
-    values = {
-        field.name: node.declare_parameter(
-            field.name, field.default, _descriptor(rules[field.name], field.default)
-        ).value
-        for field in dataclasses.fields(table)  # type: ignore[arg-type]
-    }
-    # rclpy keeps what was set and never declared to itself.
-    given = getattr(node, '_parameter_overrides', {})
-    for name in sorted(set(given) - set(values) - {'use_sim_time'}):
-        if not name.startswith('qos_overrides.'):
-            node.get_logger().warning(
-                f'there is no parameter {name}, it is ignored; known are {", ".join(values)}'
-            )
-    found = table(**values)
-    _check_choices(found, rules)
-    return found
-
-
-def declare_parameters(node: Node) -> Parameters:
-    """Declare the depth node's parameters; see :func:`declare_table`."""
-    return _checked(declare_table(node, Parameters))
+    common = _checked(declare_table(node, Parameters))
+    own: dict[str, dict[str, Any]] = {}
+    for camera in common.cameras:
+        declared = {
+            name: node.declare_parameter(
+                f'{camera}.{name}', Parameter.Type.DOUBLE, descriptor(RULES[name], 0.0)
+            ).value
+            for name in OWN
+        }
+        own[camera] = {name: value for name, value in declared.items() if value is not None}
+    names = [f'{camera}.{name}' for camera in common.cameras for name in OWN]
+    warn_of_unknown(node, [*RULES, *names])
+    return NodeParameters(common, own)
 
 
 def changed_parameters(
-    current: Parameters, changes: Mapping[str, Any], *, unconfigured: bool
-) -> Parameters:
+    current: NodeParameters, changes: Mapping[str, Any], *, unconfigured: bool
+) -> NodeParameters:
     """The parameters after a change of one or several, all of them checked.
 
     Types and ranges have been checked by then: rclpy does so by the descriptors.
 
     Args:
         current: As they are.
-        changes: New values by name; None where one is to be deleted.
+        changes: New values by name; None where one is to be deleted. Names that are no parameter
+            here are passed over.
         unconfigured: Whether the node is unconfigured.
 
     Returns:
@@ -204,30 +220,41 @@ def changed_parameters(
     Raises:
         ValueError: If a value is not allowed, or not now; the message says what is.
     """
+    common: dict[str, Any] = {}
+    own = {camera: dict(values) for camera, values in current.own.items()}
     for name, value in changes.items():
+        camera, _, last = name.rpartition('.')
+        if name not in RULES and (camera not in own or last not in OWN):
+            continue
         if value is None:
             msg = f'parameter {name} cannot be deleted'
             raise ValueError(msg)
+        if camera:
+            own[camera][last] = value
+            continue
         late = RULES[name].changes == 'unconfigured' and not unconfigured
-        if late and value != getattr(current, name):
+        if late and value != getattr(current.common, name):
             msg = (
                 f'parameter {name} changes only while the node is unconfigured: deactivate it and '
                 'clean it up, set it, then configure it again'
             )
             raise ValueError(msg)
-    return _checked(dataclasses.replace(current, **changes))
-
-
-def _check_choices(values: Any, rules: Mapping[str, Rule]) -> None:
-    for name, rule in rules.items():
-        value = getattr(values, name)
-        if rule.choices and value not in rule.choices:
-            msg = f'parameter {name} must be one of {", ".join(rule.choices)}, got {value!r}'
-            raise ValueError(msg)
+        common[name] = value
+    return NodeParameters(_checked(dataclasses.replace(current.common, **common)), own)
 
 
 def _checked(values: Parameters) -> Parameters:
-    _check_choices(values, RULES)
+    check_choices(values, RULES)
+    for camera in values.cameras:
+        if not _CAMERA.fullmatch(camera) or values.cameras.count(camera) > 1:
+            msg = (
+                'parameter cameras must hold names such as front_left, of letters, digits and '
+                f'single underscores, each once; got {camera!r} in {list(values.cameras)}'
+            )
+            raise ValueError(msg)
+    if len(values.cameras) > _MOST_CAMERAS:
+        msg = f'at most {_MOST_CAMERAS} cameras, got {len(values.cameras)}; start another node'
+        raise ValueError(msg)
     if values.range_min >= values.range_max:
         msg = (
             f'parameter range_min must be below range_max, got {values.range_min:g} and '
@@ -235,22 +262,3 @@ def _checked(values: Parameters) -> Parameters:
         )
         raise ValueError(msg)
     return values
-
-
-def _descriptor(rule: Rule, default: Any) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        description=rule.description, read_only=rule.changes == 'never'
-    )
-    constraints = [f'one of {", ".join(rule.choices)}'] if rule.choices else []
-    if rule.changes == 'unconfigured':
-        constraints.append('changes only while the node is unconfigured')
-    descriptor.additional_constraints = '; '.join(constraints)
-    if rule.span is not None and isinstance(default, float):
-        low, high = rule.span
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(low), to_value=float(high))
-        ]
-    elif rule.span is not None:
-        low, high = map(int, rule.span)
-        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-    return descriptor

@@ -1,0 +1,126 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Typed tables of a node's parameters: a dataclass with a field for each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+Table = TypeVar('Table')
+#: When a parameter changes: once at the start, while unconfigured, or between any two frames.
+Changes = Literal['never', 'unconfigured', 'running']
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter means and what it may be.
+
+    Attributes:
+        description: For people.
+        changes: When it may change.
+        span: Least and largest value of a number.
+        choices: Allowed values of a string; any if empty.
+        own: Whether each of several cameras may have a value of its own, named CAMERA.NAME.
+    """
+
+    description: str
+    changes: Changes
+    span: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    own: bool = False
+
+
+def parameter(default: Any, description: str, changes: Changes, **limits: Any) -> Any:
+    """A field of a table of parameters."""
+    rule = Rule(description, changes, **limits)
+    return dataclasses.field(default=default, metadata={'rule': rule})
+
+
+def rules_of(table: Any) -> Mapping[str, Rule]:
+    """What each parameter of a table means and may be, by name."""
+    return {field.name: field.metadata['rule'] for field in dataclasses.fields(table)}
+
+
+def declare_table(node: Node, table: type[Table]) -> Table:
+    """Declare every parameter of a table.
+
+    Args:
+        node: The node.
+        table: A dataclass whose fields are made by :func:`parameter`.
+
+    Returns:
+        The value of each.
+
+    Raises:
+        ValueError: If one is not among its allowed values.
+        ParameterException: If one has another type or is out of range.
+    """
+    rules = rules_of(table)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(table):  # type: ignore[arg-type]
+        # The type of an empty list cannot be seen.
+        default = Parameter.Type.STRING_ARRAY if field.default == () else field.default
+        told = descriptor(rules[field.name], field.default)
+        value = node.declare_parameter(field.name, default, told).value
+        values[field.name] = tuple(filter(None, value or ())) if field.default == () else value
+    found = table(**values)
+    check_choices(found, rules)
+    return found
+
+
+def warn_of_unknown(node: Node, known: Collection[str]) -> None:
+    """Warn of parameters that were set and do not exist.
+
+    Args:
+        node: The node.
+        known: Those that do.
+    """
+    # rclpy keeps what was set and never declared to itself.
+    given = getattr(node, '_parameter_overrides', {})
+    for name in sorted(set(given) - set(known) - {'use_sim_time'}):
+        if not name.startswith('qos_overrides.'):
+            node.get_logger().warning(
+                f'there is no parameter {name}, it is ignored; known are {", ".join(known)}'
+            )
+
+
+def check_choices(values: Any, rules: Mapping[str, Rule]) -> None:
+    """Refuse what is not among a parameter's allowed values.
+
+    Args:
+        values: A table.
+        rules: Its rules.
+
+    Raises:
+        ValueError: Naming what is allowed.
+    """
+    for name, rule in rules.items():
+        value = getattr(values, name)
+        if rule.choices and value not in rule.choices:
+            msg = f'parameter {name} must be one of {", ".join(rule.choices)}, got {value!r}'
+            raise ValueError(msg)
+
+
+def descriptor(rule: Rule, default: Any) -> ParameterDescriptor:
+    """What a node tells of a parameter."""
+    told = ParameterDescriptor(description=rule.description, read_only=rule.changes == 'never')
+    constraints = [f'one of {", ".join(rule.choices)}'] if rule.choices else []
+    if rule.changes == 'unconfigured':
+        constraints.append('changes only while the node is unconfigured')
+    told.additional_constraints = '; '.join(constraints)
+    if rule.span is not None and isinstance(default, float):
+        low, high = rule.span
+        told.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high))
+        ]
+    elif rule.span is not None:
+        low, high = map(int, rule.span)
+        told.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return told
