@@ -216,7 +216,7 @@ def inference_rate(model: Path, seconds: float) -> float:
     engine = DepthEstimator.load(model, threads=1).engine
     start, runs = time.monotonic(), 0
     while time.monotonic() < start + seconds:
-        engine.run()
+        engine.run(1)
         runs += 1
     return runs / (time.monotonic() - start)
 

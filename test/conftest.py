@@ -128,7 +128,8 @@ def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
     from mono_metric_depth.nodes.depth_node import DepthNode
 
     def run(**parameters: Any) -> DepthNode:
-        values = {'model': str(tiny_model), **parameters}
+        # The one whose run tests look into.
+        values = {'model': str(tiny_model), 'engine': 'onnxruntime', **parameters}
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = DepthNode(context=robot.context, parameter_overrides=overrides)
         robot.add(node)

@@ -207,7 +207,7 @@ def test_the_node_refuses_to_run_without_the_engine_asked_for(
 def test_the_node_says_what_it_falls_back_to(
     start: Callable[..., DepthNode], robot: Robot, no_gpu: None
 ) -> None:
-    node = start()
+    node = start(engine='auto')
     robot.until(lambda: node.state == 'active', 'an active node')
     robot.until(
         lambda: any('runs the model, not TensorRT' in line for line in robot.logged),
@@ -224,7 +224,7 @@ def test_the_node_shows_the_engine_and_its_parity(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    start(precision='fp32', model=str(model))
+    start(engine='auto', precision='fp32', model=str(model))
 
     def values() -> dict[str, str]:
         return {item.key: item.value for status in robot.statuses for item in status.values}
@@ -248,7 +248,7 @@ def test_a_node_that_is_ended_while_it_builds_ends_soon(
     from rclpy.executors import ExternalShutdownException
 
     simulated.steps, simulated.step_time = 3000, 0.02
-    node = start(model=str(model))
+    node = start(engine='auto', model=str(model))
     signal = threading.Timer(2.0, robot.context.try_shutdown)
     signal.start()
     begun = time.monotonic()
@@ -257,7 +257,10 @@ def test_a_node_that_is_ended_while_it_builds_ends_soon(
         robot.until(node.refused.done, 'the end')
     signal.join()
     assert time.monotonic() - begun < 20  # a minute without
-    assert node._refusal == 'ended while its engine was built'
+    assert node._loading is not None
+    assert node._loading.wait(10)
+    with pytest.raises(RuntimeError, match='ended while its engine was built'):
+        node._loading.result()
     assert not list(tmp_path.rglob('*.engine'))
 
 

@@ -250,7 +250,7 @@ def test_frames_of_several_cameras_get_the_depth_that_each_gets_alone(
     mounts = [None, Mount(pitch=0.1), None, Mount(roll=-0.1)]
     frames = list(zip(images, CAMERAS, mounts, strict=True))
     alone = [
-        (e.depth('input'), e.colour('network').copy())
+        (e.depth('input'), e.colour('network').as_bgr().copy())
         for e in (estimator.estimate(*f) for f in frames)
     ]
     medians = [np.median(depth[np.isfinite(depth)]) for depth, _ in alone]
@@ -259,7 +259,7 @@ def test_frames_of_several_cameras_get_the_depth_that_each_gets_alone(
     for estimate, (depth, colour) in zip(estimates, alone, strict=True):
         assert isinstance(estimate, DepthEstimate)
         np.testing.assert_allclose(estimate.depth('input'), depth, rtol=1e-6)
-        np.testing.assert_array_equal(estimate.colour('network'), colour)
+        np.testing.assert_array_equal(estimate.colour('network').as_bgr(), colour)
 
 
 def test_a_frame_that_cannot_be_estimated_does_not_spoil_its_batch(tmp_path: Path) -> None:
@@ -287,11 +287,11 @@ def test_an_estimate_stays_while_other_buffers_are_used(tmp_path: Path) -> None:
     estimator = loaded(tmp_path)
     image = Image(smooth_rgb(), 'rgb')
     first = estimator.estimate(image, CAMERA, Mount(pitch=0.1), estimator.buffer())
-    depth, colour = first.depth('input'), first.colour('network').copy()
+    depth, colour = first.depth('input'), first.colour('network').as_bgr().copy()
     for value in (10, 250):
         estimator.estimate(plain(value), CAMERA, Mount(pitch=0.1), estimator.buffer())
     np.testing.assert_array_equal(first.depth('input'), depth)
-    np.testing.assert_array_equal(first.colour('network'), colour)
+    np.testing.assert_array_equal(first.colour('network').as_bgr(), colour)
 
 
 # Cameras and mounts
