@@ -21,12 +21,29 @@ from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCard, ModelCardError, read_card
 
-#: The model that ships with the package.
-DEFAULT_MODEL = Path(__file__).parent / 'models' / 'default.onnx'
+_MODELS = Path(__file__).parent / 'models'
+#: The model that is used where none is named.
+DEFAULT_MODEL = _MODELS / 'default.onnx'
+#: Those that ship with the package, by name.
+SHIPPED_MODELS = ('default', 'nano')
 
 _LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
+
+
+def model_file(name: str) -> Path:
+    """The file of a model.
+
+    Args:
+        name: One of :data:`SHIPPED_MODELS`, or a path; the default model if empty.
+
+    Returns:
+        Its path, which need not be there.
+    """
+    if not name:
+        return DEFAULT_MODEL
+    return _MODELS / f'{name}.onnx' if name in SHIPPED_MODELS else Path(name).expanduser()
 
 
 class EstimatorError(ValueError):

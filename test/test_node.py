@@ -362,7 +362,10 @@ def test_nothing_is_computed_that_nobody_subscribed_to(
 ) -> None:
     robot = Robot(domain, outputs=())
     try:
-        overrides = [Parameter('model', value=str(tiny_model))]
+        overrides = [
+            Parameter('model', value=str(tiny_model)),
+            Parameter('engine', value='onnxruntime'),
+        ]
         robot.add(DepthNode(context=robot.context, parameter_overrides=overrides))
         robot.until(lambda: robot.statuses, 'diagnostics')
         warm_up = len(runs)

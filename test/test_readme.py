@@ -31,6 +31,9 @@ OURS = (
     'model_card',
     'fit_scale',
     'evaluate',
+    'evaluation_node',
+    'drives',
+    'replay',
     'import_model',
     'depth_node',
     'build_engine',
@@ -61,7 +64,7 @@ def test_commands_know_their_options(command: str) -> None:
         assert option in usage.stdout
 
 
-@pytest.mark.parametrize('command', [c for c in COMMANDS if c.startswith('drive')])
+@pytest.mark.parametrize('command', [c for c in COMMANDS if c.split()[0] == 'drive'])
 def test_drives_are_written(command: str, tmp_path: Path) -> None:
     arguments = [*shlex.split(command)[1:], '--frames', '3']
     subprocess.run([*ours(command), *arguments], cwd=tmp_path, check=True, capture_output=True)

@@ -28,7 +28,7 @@ from mono_metric_depth.engines.precision import PRECISIONS
 from mono_metric_depth.engines.selection import usable_tensorrt
 from mono_metric_depth.engines.tensorrt_bindings import find_bindings
 from mono_metric_depth.engines.tensorrt_plan import WORKSPACE, buildable_capabilities
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, EstimatorError
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, EstimatorError, model_file
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
 from mono_metric_depth.mount_statistics import mean_mount
@@ -56,7 +56,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "loaded from the user's own cache, never from elsewhere.",
     )
     parser.add_argument(
-        'model', type=Path, nargs='?', default=DEFAULT_MODEL, help='the shipped model if left out'
+        'model', type=model_file, nargs='?', default=DEFAULT_MODEL, help='file, default or nano'
     )
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16')
     parser.add_argument(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import EstimatorError
+from mono_metric_depth.estimator import EstimatorError, model_file
 from mono_metric_depth.evaluation.candidates import (
     Candidate,
     control_candidate,
@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='evaluate', description=__doc__)
-    parser.add_argument('models', nargs='+', type=Path, metavar='MODEL', help='ONNX with a card')
+    parser.add_argument(
+        'models', nargs='+', type=model_file, metavar='MODEL', help='ONNX with a card'
+    )
     parser.add_argument(
         '--data', nargs='+', required=True, metavar='DRIVE', help='drives with ground truth'
     )

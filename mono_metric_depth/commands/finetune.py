@@ -12,7 +12,7 @@ from typing import Any
 from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
 from mono_metric_depth.commands.train import require_training, train_recipe
 from mono_metric_depth.datasets import drive_path
-from mono_metric_depth.estimator import DEFAULT_MODEL
+from mono_metric_depth.estimator import model_file
 from mono_metric_depth.model_card import ModelCard, read_card
 
 
@@ -80,7 +80,7 @@ def _require_new(output: Path) -> None:
 
 def _start(name: str) -> Path:
     """The model to start from, by an absolute path: the checkpoint keeps it."""
-    path = DEFAULT_MODEL if name == 'default' else Path(name)
+    path = model_file(name)
     if not path.is_file():
         fail(f'there is no model {path} to start from')
     return path.resolve()

@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from mono_metric_depth.commands import fail
-from mono_metric_depth.estimator import DEFAULT_MODEL
+from mono_metric_depth.estimator import DEFAULT_MODEL, model_file
 from mono_metric_depth.model_card import (
     ModelCardError,
     card_to_json,
@@ -21,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a card."""
     parser = argparse.ArgumentParser(prog='model_card', description=__doc__)
     parser.add_argument(
-        'model', type=Path, nargs='?', default=DEFAULT_MODEL, help='the shipped model if left out'
+        'model', type=model_file, nargs='?', default=DEFAULT_MODEL, help='file, default or nano'
     )
     parser.add_argument('--json', action='store_true', help='as it is stored')
     options = parser.parse_args(arguments)

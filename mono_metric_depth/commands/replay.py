@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, model_file
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
 
@@ -44,7 +44,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('bag', type=Path, help='folder, or one .mcap or .db3 file')
     parser.add_argument('--output', type=Path, required=True, help='folder of the new bag')
-    parser.add_argument('--model', type=Path, default=DEFAULT_MODEL, help='ONNX file with a card')
+    parser.add_argument(
+        '--model', type=model_file, default=DEFAULT_MODEL, help='file, default or nano'
+    )
     parser.add_argument(
         '--image-topic', nargs='+', default=[], help='cameras to work on; all if left out'
     )

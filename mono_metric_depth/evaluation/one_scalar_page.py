@@ -163,15 +163,20 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
             _two(c['transferred']['delta1']),
         ]
         lines.append('| control without a network | ' + ' | '.join(cells) + ' |')
-    law = f' {_percent(control[0]["height_law"])}.' if control else '.'
+    law = (
+        'Were scale to go with camera height alone, the scale error would be '
+        f'{_percent(control[0]["height_law"])}. '
+        if control
+        else ''
+    )
     text = (
         f'## {source.capitalize()} to {target}\n\n'
         '| | scale error | by medians | transferred | oracle | per image | unscaled | spread | r '
         '| delta1 |\n|---|---|---|---|---|---|---|---|---|---|\n' + '\n'.join(lines)
     )
     return (
-        f'{text}\n\nWere scale to go with camera height alone, the scale error would be{law} '
-        '(a) uses depth of the source for one number, (g) for training, too; neither ever sees '
+        f'{text}\n\n{law}(a) uses depth of the source for one number, (g) for training, '
+        'too; neither ever sees '
         f'depth of the target. {_controls_found(rows, source, target)}'
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DepthEstimator, model_file
 from mono_metric_depth.nodes.parameters import Parameters
 
 #: How long the executor's thread waits at a time (s): it serves others in between.
@@ -47,7 +47,7 @@ class ModelLoading:
     def __init__(
         self, values: Parameters, say: Callable[[str], object], on_step: Callable[[], object]
     ) -> None:
-        self.path = Path(values.model or DEFAULT_MODEL).expanduser()
+        self.path = model_file(values.model)
         self._values = values
         self._say, self._on_step = say, on_step
         self._model: LoadedModel | None = None

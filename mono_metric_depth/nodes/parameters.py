@@ -37,7 +37,7 @@ class Parameters:
     """A value for each parameter; the fields are the table. One frame sees one of these."""
 
     model: str = parameter(
-        '', 'ONNX file with a model card; the shipped model if empty.', 'unconfigured'
+        '', 'ONNX file with a model card, or default or nano, which are shipped.', 'unconfigured'
     )
     threads: int = parameter(
         0,

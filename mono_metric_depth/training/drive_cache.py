@@ -30,7 +30,7 @@ from mono_metric_depth.training.aligned_drive import (
 from mono_metric_depth.workers import end_with_parent
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 5
+_CACHE_VERSION = 6
 #: Processes that render on one GPU at once; each takes memory there.
 _ON_A_GPU = 4
 #: Processes that make drives while others are trained on.
