@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 REAL ?= ../shared/data/dgp_sample/scene_dataset_v1.0.json
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# What tests and checks take beside it: linters, a browser, TensorRT's bindings; 1.5 GB.
+# What tests and checks take beside it: linters, a browser and TensorRT's bindings.
 TOOLS := $(VENV)/.tools
 
 .PHONY: demo test check format models clean

@@ -209,11 +209,27 @@ def test_a_model_without_depth_is_named(tmp_path: Path) -> None:
         measure_parity(engine, path, make_card(), parity_frames(make_card()), 'fp32')
 
 
-def test_more_places_than_frames_are_filled_as_far_as_frames_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize('same', [False, True])
+def test_every_place_is_checked_with_few_frames_or_the_same_ones(
+    tmp_path: Path, same: bool
+) -> None:
     path = write_model(tmp_path / 'tiny.onnx')
     frames = np.random.default_rng(1).uniform(0.5, 3, (2, 3, 24, 32)).astype(np.float32)
-    engine = WrongEngine(path, make_card(), lambda out, run: out, batch=4)
-    assert measure_parity(engine, path, make_card(), frames, 'fp32').passed
+    if same:
+        frames[:] = frames[0]
+
+    def wrong(out: np.ndarray, place: int) -> np.ndarray:
+        out = out.copy()
+        out[place:] *= 1.5
+        return out
+
+    for fault, passes in (
+        (lambda out, run: out, True),
+        (lambda out, run: out[::-1], False),
+        (lambda out, run: wrong(out, 11), False),
+    ):
+        engine = WrongEngine(path, make_card(), fault, batch=12)
+        assert measure_parity(engine, path, make_card(), frames, 'fp32').passed == passes
 
 
 def test_a_result_survives_being_stored(default_frames: np.ndarray) -> None:

@@ -23,6 +23,8 @@ from mono_metric_depth.model_card import ModelCard
 
 #: Pixels whose inverse depth is below this share of the image's median are as good as sky.
 _SKY = 1e-3
+#: So many times, at most, the largest batch is run.
+_RUNS = 8
 _LEAST_PIXELS = 16
 
 
@@ -102,14 +104,15 @@ def measure_parity(
 ) -> Parity:
     """Compare an engine with its model on ONNX Runtime's CPU.
 
-    Every frame goes through every place of the batch, in company of others, and every smaller
-    number of images is run, too.
+    Several frames go through every place of the batch, in company of others, and every smaller
+    number of images is run, too. Where frames are the same, as from a robot that stood still, or
+    too few, some are shifted sideways: places could not be told apart otherwise.
 
     Args:
         engine: The engine.
         model: The ONNX file as it came, whatever was converted for the engine.
         card: Its card.
-        frames: (n, 3, height, width) float32, network inputs; no two the same.
+        frames: (n, 3, height, width) float32, network inputs.
         precision: Of the engine; sets the tolerance (:data:`TOLERANCES`).
 
     Returns:
@@ -118,10 +121,11 @@ def measure_parity(
     Raises:
         EngineError: If one of the two fails.
     """
+    batch = len(engine.input)
+    frames = _distinct(frames, batch)
     reference = _inverse_depths(model, card, frames)
-    batch = min(len(engine.input), len(frames))
-    # Each frame in each place of the largest batch, then each smaller batch once.
-    runs = [(first, batch) for first in range(len(frames))]
+    # Frames in each place of the largest batch, then each smaller batch once.
+    runs = [(first, batch) for first in range(0, len(frames), -(-len(frames) // _RUNS))]
     runs += [(count, count) for count in range(1, batch)]
     errors, scales, unusable = [], [], 0
     for first, count in runs:
@@ -154,6 +158,17 @@ def measure_parity(
         unusable,
     )
     return dataclasses.replace(parity, findings=tuple(_findings(parity, TOLERANCES[precision])))
+
+
+def _distinct(frames: NDArray[np.float32], least: int) -> NDArray[np.float32]:
+    """The frames that differ, and some of them shifted sideways where they are too few."""
+    kept = list({frame.tobytes(): frame for frame in frames}.values())
+    given = len(kept)
+    for shift in range(1, frames.shape[-1]):
+        if len(kept) >= least:
+            break
+        kept += [np.roll(frame, 7 * shift, axis=-1) for frame in kept[:given]]
+    return np.stack(kept[: max(given, least)])
 
 
 def parity_from_json(values: dict[str, Any]) -> Parity:
