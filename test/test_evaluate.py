@@ -25,9 +25,12 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation import evaluator
+from mono_metric_depth.evaluation.candidates import model_candidates
 from mono_metric_depth.evaluation.error_file import errors_key, read_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
+from mono_metric_depth.evaluation.results import seen_before
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
 from mono_metric_depth.scale import GlobalScale
@@ -401,3 +404,13 @@ def _hash(path: Path) -> str:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_drives_that_a_model_has_seen_are_named() -> None:
+    (model,) = model_candidates([DEFAULT_MODEL])
+    trained, fitted = seen_before(
+        model, ['world:suburb:7x20@1.5', 'world:town:1000x6', 'world:suburb:2000', 'bag']
+    )
+    assert 'was trained on 1 of these 4 drives, such as world:suburb:7x20@1.5' in trained
+    assert 'has its scale from 1 of these 4 drives, such as world:town:1000x6' in fitted
+    assert seen_before(model, ['world:suburb:1000', 'world:country:7']) == []

@@ -43,7 +43,8 @@ def rig(domain: int) -> Iterator[Rig]:
 @pytest.fixture
 def start(rig: Rig, tiny_batch_model: Path) -> Callable[..., DepthNode]:
     def run(**parameters: Any) -> DepthNode:
-        values = {'model': str(tiny_batch_model), 'cameras': list(CAMERAS), **parameters}
+        values = {'model': str(tiny_batch_model), 'engine': 'onnxruntime', **parameters}
+        values = {'cameras': list(CAMERAS), **values}
         overrides = [
             Parameter(name.replace('__', '.'), value=value) for name, value in values.items()
         ]

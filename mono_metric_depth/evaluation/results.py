@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mono_metric_depth.datasets import DatasetError, sequence_names
 from mono_metric_depth.evaluation.candidates import CONTROL, Candidate
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
 from mono_metric_depth.evaluation.evaluator import Evaluation
@@ -107,6 +109,8 @@ def gather(
         for reason, (count, one) in evaluation.reasons().items()
     }
     warnings = _warnings(evaluation, first, drives, protocol)
+    for result in models:
+        warnings += seen_before(result.candidate, [drive.name for drive in drives])
     return Results(protocol, list(drives), models, control, comparisons, warnings, skipped)
 
 
@@ -131,6 +135,43 @@ def _warnings(
     if empty:
         found.append(f'no image could be compared of {", ".join(empty)}')
     return found
+
+
+def seen_before(candidate: Candidate, drives: Sequence[str]) -> list[str]:
+    """Say so where a model has seen drives that it is evaluated on, as far as names tell.
+
+    Args:
+        candidate: The model.
+        drives: Names of drives.
+
+    Returns:
+        A warning for what it was trained on, and one for what its scale was fitted on.
+    """
+    found = []
+    trained = [candidate.card.provenance.get(entry) for entry in ('source', 'target', 'replay')]
+    listed = [name for names in trained if isinstance(names, list) for name in names]
+    fitted = candidate.scale.source.removeprefix('held-out ').split(', ')
+    for what, names in (('was trained on', listed), ('has its scale from', fitted)):
+        known = {_world(each) for name in names for each in _names(str(name))}
+        seen = [drive for drive in drives if _world(drive) in known]
+        if seen:
+            found.append(
+                f'{candidate.name} {what} {len(seen)} of these {len(drives)} drives, such as '
+                f'{seen[0]}: errors on others are larger'
+            )
+    return found
+
+
+def _names(specification: str) -> list[str]:
+    try:
+        return sequence_names(specification)
+    except DatasetError:  # of data that are not here
+        return [specification]
+
+
+def _world(drive: str) -> str:
+    """A drive's name without number of frames and mount, which change little of a world."""
+    return re.sub(r'^(world:\w+:\d+)(x\d+)?(@.*)?$', r'\1', drive)
 
 
 def as_json(results: Results) -> dict[str, Any]:
