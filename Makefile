@@ -27,7 +27,7 @@ format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The shipped models, from nothing; 45 and 35 minutes on two cores.
+# The shipped models, from nothing.
 MODEL := mono_metric_depth/models/default.onnx
 NANO := mono_metric_depth/models/nano.onnx
 ROBOT := world:suburb:1000-1011x40@1.5

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
+from mono_metric_depth.datasets.rigid_transform import rotation_matrix
 
 TF_STATIC = '/tf_static'
 _MOST_FRAMES = 10_000
@@ -81,17 +82,12 @@ def transform_matrix(translation: ArrayLike, quaternion: ArrayLike) -> NDArray[n
         CameraError: If the quaternion is none of unit length.
     """
     vector = np.asarray(quaternion, np.float64)
-    length = float(np.linalg.norm(vector))
-    if not abs(length - 1) < 1e-3:
-        msg = f'a rotation in /tf_static is no unit quaternion: {vector.tolist()}'
-        raise CameraError(msg)
-    x, y, z, w = vector / length
     matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
+    try:
+        matrix[:3, :3] = rotation_matrix(np.roll(vector, 1))
+    except ValueError as err:
+        msg = f'a rotation in /tf_static is no unit quaternion: {vector.tolist()}'
+        raise CameraError(msg) from err
     matrix[:3, 3] = translation
     return matrix
 
