@@ -17,7 +17,13 @@ ROS = [
     'ros-lifecycle-msgs==2.0.3',
     'ros-std-srvs==5.3.6',
 ]
-TENSORRT = ['cuda-bindings>=12.8', 'onnx>=1.17']
+# JetPack 6 (Python 3.10) has CUDA 12.6, whose driver cuda-bindings 13 cannot use.
+_JETPACK_6 = 'python_version < "3.11" and platform_machine == "aarch64"'
+TENSORRT = [
+    f'cuda-bindings>=12.8,<13; {_JETPACK_6}',
+    'cuda-bindings>=12.8; python_version >= "3.11" or platform_machine != "aarch64"',
+    'onnx>=1.17',
+]
 # TensorRT for RTX: the bindings, and a package that holds the libraries (146 MB).
 RTX = [
     f'{package}; python_version >= "3.11" and python_version < "3.14" and '

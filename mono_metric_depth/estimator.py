@@ -172,6 +172,7 @@ class DepthEstimator:
         cameras: int = 1,
         unscaled: bool = False,
         say: Callable[[str], object] = _LOG.info,
+        warn: Callable[[str], object] = _LOG.warning,
         on_step: Callable[[], object] = lambda: None,
     ) -> DepthEstimator:
         """Load a model and warm it up.
@@ -185,6 +186,7 @@ class DepthEstimator:
                 network takes more than one.
             unscaled: Whether depth is in the network's own units: for fitting a scale.
             say: Tells the operator what is done.
+            warn: Tells the operator what is not as it should be.
             on_step: Called now and then while an engine is built; what it raises ends that.
 
         Returns:
@@ -209,6 +211,7 @@ class DepthEstimator:
             batch=cameras,
             threads=threads,
             say=say,
+            warn=warn,
             on_step=on_step,
         )
         return cls(opened, card, unscaled=unscaled, cameras=cameras)

@@ -9,12 +9,14 @@ tilt the line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mono_metric_depth.doubt import Doubt
 from mono_metric_depth.line_fit import (
     least_value,
     pearson,
@@ -28,8 +30,7 @@ from mono_metric_depth.scale import Pairs, ScaleError, image_ratios, robust_devi
 #: Bands of true depth (m).
 BANDS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
-#: Beyond these a finding is worth a word. An offset at zero depth (m), where zero lies outside of
-#: its interval.
+#: Beyond these a finding is worth a word. An offset at zero depth (m).
 LARGEST_OFFSET = 0.25
 #: Relative spread of the scale between images: costs about 0.8 of it in AbsRel.
 LARGEST_SPREAD = 0.10
@@ -39,6 +40,12 @@ LARGEST_OUTLIERS = 0.15
 LARGEST_BEND = 0.10
 #: Relative deviation of pixels about their image's own line.
 LARGEST_NOISE = 0.25
+#: What two ways to the scale may differ by, where their intervals lie apart; it costs as much in
+#: AbsRel.
+LARGEST_DISAGREEMENT = 0.05
+#: Between the scales that two distances or two images ask for. Beyond it "so many metres" may
+#: mean twice as many: that is no scale.
+LARGEST_FACTOR = 2.0
 
 _ROUNDS = 300
 _POINTS = 20_000
@@ -179,61 +186,87 @@ def measure_linearity(
     )
 
 
-def findings(linearity: Linearity) -> dict[str, str]:
-    """What stands against one scalar, in words.
+def findings(linearity: Linearity) -> list[Doubt]:
+    """What stands against one scalar.
 
     Returns:
-        A sentence for each of ``offset``, ``bend``, ``spread``, ``noise`` and ``outliers`` that
-        exceeds its threshold; empty where predicted depth is proportional to true depth.
+        A doubt for each of ``offset``, ``bend``, ``spread``, ``noise``, ``outliers``, ``bias``,
+        ``distance`` and ``images`` that is beyond its threshold; none where predicted depth is
+        proportional to true depth. Where an interval is known, all of it must be beyond.
     """
-    found = {}
+    found = []
     offset = linearity.offset
-    if not linearity.proportional and abs(offset.value) > LARGEST_OFFSET:
-        found['offset'] = (
-            f'affine, not proportional: predicted depth is off by {offset.value:+.2f} m at zero '
-            f'(interval {offset.low:.2f} .. {offset.high:.2f}; more than {LARGEST_OFFSET} m)'
-        )
+    if max(offset.low, -offset.high) > LARGEST_OFFSET:
+        found.append(Doubt('offset', offset.value, offset.low, offset.high))
     bent = [band for band in linearity.bands if abs(band.bend) > LARGEST_BEND]
     if bent:
-        where = ', '.join(f'{b.bend:+.0%} at {b.nearest:g}-{b.furthest:g} m' for b in bent)
-        found['bend'] = (
-            f'not straight: off the fitted line by {where} (more than {LARGEST_BEND:.0%})'
+        worst = max(bent, key=lambda band: abs(band.bend))
+        found.append(
+            Doubt('bend', worst.bend, worst.bend, worst.bend, worst.nearest, worst.furthest)
         )
-    if linearity.spread > LARGEST_SPREAD:
-        found['spread'] = (
-            f'images differ: their scales spread by {linearity.spread:.1%} (more than '
-            f'{LARGEST_SPREAD:.0%}), which costs one scalar about {0.8 * linearity.spread:.1%} '
-            'in AbsRel'
-        )
-    if linearity.noise > LARGEST_NOISE:
-        found['noise'] = (
-            f'noisy: pixels deviate by {linearity.noise:.0%} from the line of their own image '
-            f'(more than {LARGEST_NOISE:.0%})'
-        )
-    if linearity.outliers > LARGEST_OUTLIERS:
-        found['outliers'] = (
-            f'outliers: {linearity.outliers:.0%} of the pixels do not belong to the line of '
-            f'their own image (more than {LARGEST_OUTLIERS:.0%})'
+    for kind, value, limit in (
+        ('spread', linearity.spread, LARGEST_SPREAD),
+        ('noise', linearity.noise, LARGEST_NOISE),
+        ('outliers', linearity.outliers, LARGEST_OUTLIERS),
+    ):
+        if value > limit:
+            found.append(Doubt(kind, value, value, value))
+    return [*found, *_by_distance(linearity), *_by_image(linearity)]
+
+
+def _by_distance(linearity: Linearity) -> list[Doubt]:
+    """Whether all bands of distance ask for another scale, or each for its own."""
+    found = []
+    ratios = [band.ratio for band in linearity.bands]
+    if len(ratios) < 2:
+        return []
+    # All on the same side of 1, with the whole of their intervals.
+    one_sided = min(r.low for r in ratios) > 1 or max(r.high for r in ratios) < 1
+    least = min(ratios, key=lambda ratio: abs(ratio.value - 1))
+    if one_sided and abs(least.value - 1) > LARGEST_DISAGREEMENT:
+        found.append(Doubt('bias', *(v - 1 for v in (least.value, least.low, least.high))))
+    small, large = (
+        choose(linearity.bands, key=lambda band: band.ratio.value) for choose in (min, max)
+    )
+    if large.ratio.low > LARGEST_FACTOR * small.ratio.high:
+        # Named is the one that is further from the scale.
+        far = max(small, large, key=lambda band: abs(math.log(band.ratio.value)))
+        found.append(
+            Doubt(
+                'distance',
+                large.ratio.value / small.ratio.value,
+                large.ratio.low / small.ratio.high,
+                large.ratio.high / small.ratio.low,
+                far.nearest,
+                far.furthest,
+            )
         )
     return found
 
 
-def inverse_shift(images: Sequence[Pairs], scale: float, *, seed: int = 0) -> float:
+def _by_image(linearity: Linearity) -> list[Doubt]:
+    """Whether each image asks for a scale of its own."""
+    # Between the tenth and the ninetieth percentile of a normal distribution of ln(scale).
+    factor = math.exp(min(2 * 1.2816 * linearity.spread, 20.0))
+    return [Doubt('images', factor, factor, factor)] if factor > LARGEST_FACTOR else []
+
+
+def measure_shift(images: Sequence[Pairs], scale: float, *, seed: int = 0) -> Interval:
     """By how much inverse depth is off, as networks of relative inverse depth leave it open.
 
     Args:
         images: As for :func:`measure_linearity`.
         scale: The scalar.
-        seed: Draws pixels.
+        seed: Draws pixels and bootstrap samples.
 
     Returns:
         The intercept of 1 / (predicted x scale) over 1 / true (1/m), fitted robustly.
     """
     rng = np.random.default_rng(seed)
     chosen = [rng.integers(0, len(p), _PIXELS) for p, _ in images]
-    predicted = np.concatenate([p[i] for (p, _), i in zip(images, chosen, strict=True)]) * scale
-    true = np.concatenate([g[i] for (_, g), i in zip(images, chosen, strict=True)])
-    return robust_line(1 / true, 1 / predicted, rng)[1]
+    predicted = np.stack([p[i] for (p, _), i in zip(images, chosen, strict=True)]) * scale
+    true = np.stack([g[i] for (_, g), i in zip(images, chosen, strict=True)])
+    return _line_with_intervals(1 / true, 1 / predicted, 0.95, rng)[1]
 
 
 def _line_with_intervals(

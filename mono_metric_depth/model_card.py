@@ -16,16 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError
+from mono_metric_depth.doubt import DOUBTS, Doubt, DoubtError, disagreement
 from mono_metric_depth.image import Image
 from mono_metric_depth.mount_statistics import MountStatistics
 from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
+from mono_metric_depth.printable import printable
 from mono_metric_depth.road_plane import RoadPlaneError, RoadScale
 from mono_metric_depth.scale import GlobalScale, ScaleError
 
 #: Version of the card's layout. A reader refuses cards of a newer version.
-CARD_VERSION = 3
-#: Larger numbers are refused.
-_LARGEST = 1e300
+CARD_VERSION = 4
+#: What a card may hold at most: of any number, and of the provenance's levels.
+_LARGEST, _DEEPEST = 1e12, 16
+#: Pixels of the network's input; its buffers take 16 bytes for each.
+_MOST_PIXELS = 1 << 24
+#: Focal lengths and principal points in sizes of the image: views of 0.6 to 179 degrees.
+_FOCAL, _FURTHEST_CENTRE = (0.004, 100.0), 10.0
+#: Metres for one unit of a network, and metres in all. Beyond these float32 loses depth.
+_SCALES, _DEPTHS = (1e-9, 1e9), (1e-4, 1e5)
+#: Of the input's normalisation.
+_DEVIATIONS, _LARGEST_MEAN = (1e-6, 1e6), 1e6
+#: The road plane's scale and the fitted one should agree to within this.
+ROAD_AGREEMENT = 0.10
+#: Characters of a tensor's name, and of any text.
+_LONGEST_NAME, _LONGEST_TEXT = 200, 100_000
+_LONGEST_LIST, _LONGEST_ERROR = 16, 400
 METADATA_KEY = 'mono_metric_depth.card'
 
 #: How each kind of network output becomes unscaled depth.
@@ -61,6 +76,10 @@ class Normalisation:
         if min(self.std) <= 0:
             msg = f'normalisation.std must be positive, got {self.std}'
             raise ModelCardError(msg)
+        for value in self.std:
+            _require('normalisation.std', value, _DEVIATIONS)
+        for value in self.mean:
+            _require('normalisation.mean', value, (-_LARGEST_MEAN, _LARGEST_MEAN))
 
     def apply(self, image: Image, seen: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
         """Write an image as the network takes it.
@@ -138,6 +157,44 @@ class ModelCard:
         ):
             msg = f'camera_height must be positive (m), got {self.camera_height}'
             raise ModelCardError(msg)
+        for entry in ('input_name', 'output_name'):
+            name = getattr(self, entry)
+            if not name or printable(name, _LONGEST_NAME) != name:
+                msg = f'{entry} must be printable and short, got {printable(name, 40)!r}'
+                raise ModelCardError(msg)
+        self._require_sane_numbers()
+
+    def _require_sane_numbers(self) -> None:
+        """Refuse numbers that describe no network, or overflow where depth is computed."""
+        camera = self.canonical_camera
+        if camera.width * camera.height > _MOST_PIXELS:
+            msg = (
+                f'canonical_camera of {camera.width}x{camera.height} has more than '
+                f'{_MOST_PIXELS} pixels'
+            )
+            raise ModelCardError(msg)
+        for focal, centre, size in (('fx', 'cx', camera.width), ('fy', 'cy', camera.height)):
+            share = getattr(camera, focal) / size
+            _require(f'canonical_camera.{focal} / its size', share, _FOCAL)
+            share = getattr(camera, centre) / size
+            far = (-_FURTHEST_CENTRE, _FURTHEST_CENTRE)
+            _require(f'canonical_camera.{centre} / its size', share, far)
+        for entry, scale in (('scale', self.scale), ('road_scale', self.road_scale)):
+            for name in ('value', 'low', 'high') if scale is not None else ():
+                _require(f'{entry}.{name}', getattr(scale, name), _SCALES)
+        for value in self.depth_range:
+            _require('depth_range', value, _DEPTHS)
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What speaks against the scale: found when it was fitted, or by the road plane."""
+        if self.scale is None:
+            return ()
+        road = self.road_scale
+        found = self.scale.doubts or ()
+        if road is None or any(doubt.kind == 'road' for doubt in found):
+            return found
+        return (*found, *disagreement('road', road, self.scale, ROAD_AGREEMENT))
 
     @property
     def road_disagreement(self) -> float | None:
@@ -178,6 +235,14 @@ def card_from_json(text: str) -> ModelCard:
         ModelCardError: Naming the entry that is missing, unknown or wrong.
     """
     try:
+        return _card(text)
+    except ModelCardError as err:
+        # It may quote what a stranger wrote.
+        raise ModelCardError(printable(str(err), _LONGEST_ERROR)) from err
+
+
+def _card(text: str) -> ModelCard:
+    try:
         document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as err:
         msg = f'the model card is not JSON: {err}'
@@ -187,7 +252,7 @@ def card_from_json(text: str) -> ModelCard:
         raise ModelCardError(msg)
     version = document.pop('version', None)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        msg = f'the model card has no valid version (got {version!r})'
+        msg = f'the model card has no valid version (got {_shown(version)})'
         raise ModelCardError(msg)
     if version > CARD_VERSION:
         msg = (
@@ -195,6 +260,7 @@ def card_from_json(text: str) -> ModelCard:
             f'{CARD_VERSION}: update mono_metric_depth, or export the model with this version'
         )
         raise ModelCardError(msg)
+    _read_doubts(document.get('scale'))
     for name, kind in (
         ('scale', GlobalScale),
         ('canonical_camera', Camera),
@@ -204,6 +270,8 @@ def card_from_json(text: str) -> ModelCard:
     ):
         if document.get(name) is not None:
             document[name] = _dataclass(kind, document[name], f'{name}.')
+    if isinstance(document.get('provenance'), dict):
+        document['provenance'] = _printable_values(document['provenance'], 0)
     card = _dataclass(ModelCard, document, '')
     assert isinstance(card, ModelCard)
     return card
@@ -256,78 +324,41 @@ def write_card(path: Path | str, card: ModelCard) -> None:
         raise ModelCardError(str(err)) from err
 
 
-def describe_card(card: ModelCard) -> str:
-    """The card in lines that a person reads."""
-    camera = card.canonical_camera
-    formula = {'depth': 'scale x output'}.get(card.output_kind, 'scale / output')
-    lines = [
-        ('model', card.name),
-        *_scale_lines(card.scale),
-        ('depth', f'{formula}, {card.depth_range[0]:g} .. {card.depth_range[1]:g} m'),
-        (
-            'canonical camera',
-            f'{camera.width}x{camera.height} px, fx {camera.fx:g}, fy {camera.fy:g}, '
-            f'cx {camera.cx:g}, cy {camera.cy:g}, '
-            f'{math.degrees(camera.horizontal_fov):.0f} degrees wide, '
-            f'{"looks along the road" if card.levelled else "as mounted"}',
-        ),
-        (
-            'camera height',
-            'not recorded' if card.camera_height is None else f'{card.camera_height:.2f} m',
-        ),
-        *_optional_lines(card),
-        ('input', f'{card.input_name} {card.normalisation.channels}'),
-        ('output', f'{card.output_name} {card.output_kind}'),
-    ]
-    lines += [(key, _plain(value)) for key, value in card.provenance.items()]
-    width = max(len(key) for key, _ in lines)
-    return '\n'.join(f'{key:{width}}  {value}' for key, value in lines)
+def _require(entry: str, value: float, allowed: tuple[float, float]) -> None:
+    if not allowed[0] <= value <= allowed[1]:
+        msg = f'{entry} must lie within {allowed[0]:g} .. {allowed[1]:g}, got {value:g}'
+        raise ModelCardError(msg)
 
 
-def _scale_lines(scale: GlobalScale | None) -> list[tuple[str, str]]:
-    if scale is None:
-        return [('scale', 'not fitted: no metres before `fit_scale MODEL DRIVES --write`')]
-    pairs = {None: '', 0: ' over all pairs'}.get(
-        scale.random_pairs, f' over {scale.random_pairs} random pairs'
-    )
-    return [
-        (
-            'scale',
-            f'{scale.value:.4g}, {scale.confidence:.0%} interval {scale.low:.4g} .. '
-            f'{scale.high:.4g} ({scale.method}{pairs}, {scale.images} images, '
-            f'spread {scale.spread:.3f})',
-        ),
-        ('fitted on', scale.source),
-    ]
+def _read_doubts(scale: Any) -> None:
+    """Put doubts in place of the JSON objects in a scale."""
+    if not isinstance(scale, dict) or not isinstance(scale.get('doubts'), list):
+        return
+    if len(scale['doubts']) > len(DOUBTS):
+        msg = f'model card entry scale.doubts holds {len(scale["doubts"])}, not {len(DOUBTS)}'
+        raise ModelCardError(msg)
+    scale['doubts'] = tuple(_dataclass(Doubt, doubt, 'scale.doubts.') for doubt in scale['doubts'])
 
 
-def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """What only some cards know."""
-    lines = []
-    if card.mounts is not None:
-        mounts = card.mounts
-        height = ''
-        if mounts.height is not None:
-            height = f'{mounts.height[0]:.2f} .. {mounts.height[1]:.2f} m high, '
-        (pitch, pitch_deviation), (roll, roll_deviation) = mounts.pitch, mounts.roll
-        angles = (
-            f'pitch {pitch:.1f} +- {pitch_deviation:.1f}, '
-            f'roll {roll:.1f} +- {roll_deviation:.1f} degrees'
-        )
-        lines.append(('mounting', height + angles))
-    if card.road_scale is not None:
-        road, off = card.road_scale, card.road_disagreement
-        lines.append(
-            (
-                'road plane scale',
-                f'{road.value:.4g}, {road.confidence:.0%} interval {road.low:.4g} .. '
-                f'{road.high:.4g} ({road.frames} frames, {sum(road.refused.values())} refused, '
-                f'spread {road.spread:.3f}, camera {road.camera_height:.2f} m high)'
-                + ('' if off is None else f': {off:+.1%} from the scale'),
-            )
-        )
-        lines.append(('road seen in', road.source))
-    return lines
+def _printable_values(value: Any, level: int) -> Any:
+    """JSON values whose texts do nothing where they are shown."""
+    if level > _DEEPEST:
+        msg = f'model card entry provenance is nested deeper than {_DEEPEST} levels'
+        raise ModelCardError(msg)
+    if isinstance(value, str):
+        return printable(value, _LONGEST_TEXT)
+    if isinstance(value, list):
+        return [_printable_values(item, level + 1) for item in value]
+    if isinstance(value, dict):
+        return {
+            printable(key, _LONGEST_TEXT): _printable_values(item, level + 1)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value), 60)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -336,19 +367,15 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(msg)
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _dataclass(kind: type, values: Any, prefix: str) -> Any:
     """A dataclass from a JSON object, every entry checked."""
     if not isinstance(values, dict):
-        msg = f'model card entry {prefix.rstrip(".")!r} must be an object, got {values!r}'
+        msg = f'model card entry {prefix.rstrip(".")!r} must be an object, got {_shown(values)}'
         raise ModelCardError(msg)
     known = {item.name: item for item in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        msg = f'model card has an unknown entry {prefix}{unknown[0]}'
+        msg = f'model card has an unknown entry {prefix}{printable(unknown[0], 60)}'
         raise ModelCardError(msg)
     arguments = {}
     for name, item in known.items():
@@ -364,7 +391,7 @@ def _dataclass(kind: type, values: Any, prefix: str) -> Any:
         arguments[name] = _checked(values[name], str(item.type), f'{prefix}{name}')
     try:
         return kind(**arguments)
-    except (CameraError, RoadPlaneError, ScaleError) as err:
+    except (CameraError, DoubtError, RoadPlaneError, ScaleError) as err:
         msg = f'model card entry {prefix.rstrip(".")}: {err}'
         raise ModelCardError(msg) from err
 
@@ -384,14 +411,14 @@ def _checked(value: Any, kind: str, name: str) -> Any:
     if kind == 'int' and number and float(value).is_integer():
         return int(value)
     if kind == 'str' and isinstance(value, str):
-        return value
+        return printable(value, _LONGEST_TEXT)
     if kind == 'bool' and isinstance(value, bool):
         return value
-    if kind.startswith('tuple[float') and isinstance(value, list):
+    if kind.startswith('tuple[float') and isinstance(value, list) and len(value) <= _LONGEST_LIST:
         return tuple(_checked(item, 'float', name) for item in value)
     if kind.startswith('Mapping') and isinstance(value, dict):
         return value
-    if type(value).__name__ == kind:  # read already
+    if type(value).__name__ == kind.partition('[')[0]:  # read already
         return value
-    msg = f'model card entry {name} must be of type {kind}, got {value!r}'
+    msg = f'model card entry {name} must be of type {kind}, got {_shown(value)}'
     raise ModelCardError(msg)

@@ -6,6 +6,10 @@ An ONNX file is one protobuf message, ModelProto; its ``metadata_props`` are fie
 message of ``key`` (1) and ``value`` (2) (onnx.proto3). Only top-level field headers are read here
 and everything else is skipped by seeking, so that a robot needs no onnx package, a file of any
 size costs nothing, and a damaged file is named as such before any engine sees it.
+
+Reading also looks through the graph for tensors that lie in other files. Such a model is refused:
+its card would not go with those weights, no hash would cover them, and a stranger's file could
+name any other file.
 """
 
 from __future__ import annotations
@@ -22,6 +26,21 @@ _GRAPH = 7
 _MAX_ENTRY = 1 << 20
 _MAX_FIELDS = 10_000
 _COPY_CHUNK = 1 << 20
+#: Fields of a graph: more than a hundred times those of large networks.
+_MAX_GRAPH_FIELDS = 4_000_000
+#: Where tensors lie within a model: messages by field number (onnx.proto).
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    'model': {_GRAPH: 'graph', 20: 'training', 25: 'function'},
+    'training': {1: 'graph', 2: 'graph'},
+    'graph': {1: 'node', 5: 'tensor', 15: 'sparse'},
+    'function': {7: 'node', 11: 'attribute'},
+    'node': {5: 'attribute'},
+    'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse'},
+    'sparse': {1: 'tensor', 2: 'tensor'},
+    'tensor': {},
+}
+#: Of a tensor: where it lies outside, and that it does.
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 
 class OnnxFileError(ValueError):
@@ -38,10 +57,13 @@ def read_metadata(path: Path) -> dict[str, str]:
         Keys and values of ``metadata_props``.
 
     Raises:
-        OnnxFileError: If the file is missing, truncated or no ONNX model.
+        OnnxFileError: If the file is missing, truncated or no ONNX model, or keeps its weights
+            in other files.
     """
     metadata = {}
     for number, start, end, content in _fields(path):
+        if number in _MESSAGES['model']:
+            _require_whole(path, start, end)
         if number == _METADATA_PROPS:
             if end - start > _MAX_ENTRY:
                 msg = f'{path}: a metadata entry of {end - start} bytes is beyond {_MAX_ENTRY}'
@@ -49,6 +71,37 @@ def read_metadata(path: Path) -> dict[str, str]:
             key, value = _entry(path, content)
             metadata[key] = value
     return metadata
+
+
+def _require_whole(path: Path, start: int, end: int) -> None:
+    """Refuse a field of the model in which a tensor lies in another file."""
+    waiting, fields = [('model', start, end)], 0
+    with path.open('rb') as file:
+        while waiting:
+            kind, position, end = waiting.pop()
+            while position < end:
+                file.seek(position)
+                tag = _varint(path, file)
+                number, wire = tag >> 3, tag & 7
+                value = _varint(path, file) if wire in {0, 2} else 0
+                body = file.tell()
+                length = {0: 0, 1: 8, 2: value, 5: 4}.get(wire, end)
+                position, fields = body + length, fields + 1
+                # Others read only the lower 32 bits of a tag: it would mean something else there.
+                if position > end or tag >> 32 or number == 0 or fields > _MAX_GRAPH_FIELDS:
+                    msg = f'{path}: not an ONNX model, or damaged at byte {body}'
+                    raise OnnxFileError(msg)
+                if kind == 'tensor' and (
+                    number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)
+                ):
+                    msg = (
+                        f'{path} keeps its weights in other files; a model is one file. Merge '
+                        f"them: python -c \"import onnx; onnx.save(onnx.load('{path}'), "
+                        "'whole.onnx')\""
+                    )
+                    raise OnnxFileError(msg)
+                if wire == 2 and number in _MESSAGES[kind]:
+                    waiting.append((_MESSAGES[kind][number], body, position))
 
 
 def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
@@ -129,7 +182,7 @@ def _fields(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
                 raise OnnxFileError(msg)
             elif wire == 0:
                 _varint(path, file)
-            if number == 0 or file.tell() + length > size:
+            if number == 0 or tag >> 32 or file.tell() + length > size:
                 msg = (
                     f'{path}: truncated or not an ONNX model: a field at byte {start} needs '
                     f'{file.tell() + length} bytes, the file has {size}; copy or export it again'

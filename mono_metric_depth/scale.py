@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mono_metric_depth.doubt import Doubt
+
 Pairs = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _SLOPES = 400_000
@@ -51,6 +53,7 @@ class GlobalScale:
         source: What it was fitted on, in words.
         random_pairs: Of Theil-Sen: over how many random pairs of points its median was taken; 0
             for all pairs (exact). None where that is not recorded, and of other methods.
+        doubts: What speaks against it, each kind once; None where nobody looked.
     """
 
     value: float
@@ -62,6 +65,7 @@ class GlobalScale:
     spread: float
     source: str
     random_pairs: int | None = None
+    doubts: tuple[Doubt, ...] | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.value, self.low, self.high, self.spread)
@@ -82,6 +86,10 @@ class GlobalScale:
             raise ScaleError(msg)
         if self.random_pairs is not None and self.random_pairs < 0:
             msg = f'global scale cannot rest on {self.random_pairs} random pairs of points'
+            raise ScaleError(msg)
+        kinds = [doubt.kind for doubt in self.doubts or ()]
+        if len(set(kinds)) < len(kinds):
+            msg = f'global scale has a doubt twice: {", ".join(kinds)[:200]}'
             raise ScaleError(msg)
 
 

@@ -49,7 +49,7 @@ def drive(
 
 def defects(images: list[Pairs]) -> set[str]:
     scale = fit_scale(images, method='median_ratio', source='x').value
-    return set(findings(measure_linearity(images, scale)))
+    return {doubt.kind for doubt in findings(measure_linearity(images, scale))}
 
 
 @given(seed=seeds, count=st.integers(3, 60), decimals=st.sampled_from([0, 1, 15]))

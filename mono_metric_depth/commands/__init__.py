@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from mono_metric_depth.printable import printable
+
 
 def fail(message: str) -> NoReturn:
-    """End with a message and exit status 1."""
-    print(f'error: {message}', file=sys.stderr)
+    """End with a message and exit status 1; what it quotes of strangers does nothing."""
+    lines = [printable(line) for line in str(message).split('\n')]
+    print('error: ' + '\n'.join(lines), file=sys.stderr)
     raise SystemExit(1)
 
 

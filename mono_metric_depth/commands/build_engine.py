@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from mono_metric_depth.engines.selection import usable_tensorrt
 from mono_metric_depth.engines.tensorrt_bindings import find_bindings
 from mono_metric_depth.engines.tensorrt_plan import WORKSPACE, buildable_capabilities
 from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, EstimatorError, model_file
+from mono_metric_depth.evaluation.output_files import appearing
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
 from mono_metric_depth.mount_statistics import mean_mount
@@ -86,13 +87,24 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         fail('--check needs the GPU: leave out --compute-capability')
     if not 1 <= options.workspace <= 1 << 20:
         fail(f'--workspace must be 1 to {1 << 20} MiB, got {options.workspace}')
-    if options.output and not options.output.absolute().parent.is_dir():
-        fail(f'{options.output}: there is no such folder')
+    if options.output:
+        _require_output(options.output)
     return options
+
+
+def _require_output(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        fail(f'{path}: there is no such folder')
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        fail(f'{path} cannot be written: it must be a file in a folder that can be written to')
+    if path.suffix == '.onnx':
+        fail(f'{path}: an engine is no ONNX file; give --output another ending, such as .engine')
 
 
 def _build(options: argparse.Namespace) -> None:
     card = read_card(options.model)
+    print(_use(options))
     gpu = None
     if options.compute_capability:
         bindings = find_bindings()
@@ -135,8 +147,30 @@ def _build(options: argparse.Namespace) -> None:
         print('not checked yet: that needs the GPU; the node does it when it first loads it')
     print(f'kept    {cache.path(key)} ({stored.seconds:.1f} s to build)')
     if options.output and stored.code is not None:
-        shutil.copyfile(cache.path(key), options.output)
+        with appearing(options.output) as part:
+            part.write_bytes(stored.code)
         print(f'copied  {options.output}')
+
+
+def _use(options: argparse.Namespace) -> str:
+    """Which node takes the engine, if one does."""
+    most, own = options.batch[1], default_cache()
+    differing = [
+        text
+        for differs, text in (
+            (options.batch[0] != 1, f'--batch {f"1..{most}" if most > 1 else 1}'),
+            (options.workspace != WORKSPACE >> 20, f'--workspace {WORKSPACE >> 20}'),
+            (options.cache.absolute() != own.absolute(), f'--cache {own} (by XDG_CACHE_HOME)'),
+        )
+        if differs
+    ]
+    if differing:
+        return (
+            'use     for other programs: depth_node builds an engine of its own. It takes those '
+            f'built with {" ".join(differing)}'
+        )
+    cameras = 'one camera' if most == 1 else f'{most} cameras'
+    return f'use     depth_node with {cameras}, precision:={options.precision}'
 
 
 def _batch(text: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.doubt import Doubt
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_drives
@@ -23,16 +24,14 @@ from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.linearity import (
     Linearity,
     findings,
-    inverse_shift,
     measure_linearity,
 )
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
-from mono_metric_depth.model_card import ModelCard, write_card
+from mono_metric_depth.model_card import ROAD_AGREEMENT, ModelCard, write_card
 from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
 from mono_metric_depth.scale import METHODS, GlobalScale, fit_scale, image_ratios, scales_by_count
+from mono_metric_depth.scale_judgement import judged_scale
 
-#: The road's scale and the transferred one should agree to within this.
-_AGREEMENT = 0.10
 #: A new scale that differs from the card's by more than this factor deserves a warning.
 _JUMP = 1.3
 
@@ -65,7 +64,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--figure', type=Path, help='PNG: predicted against true depth')
     parser.add_argument('--json', type=Path, help='everything measured')
     parser.add_argument('--write', action='store_true', help="into the model's card")
+    parser.add_argument(
+        '--force', action='store_true', help='write a scale that means nothing, too'
+    )
     options = parser.parse_args(arguments)
+    if options.force and not options.write:
+        fail('--force is for --write')
     if not (options.data or options.target):
         fail('give drives with ground truth, or --target drives with --camera-height')
     if options.every < 1:
@@ -107,9 +111,7 @@ def _fit(arguments: list[str] | None) -> None:
         source = _samples(
             estimator, options.data, True, options.every, {} if options.target else known
         )
-        scale = fit_scale(source.images, method=options.method, source=source.source)
-        linearity = measure_linearity(source.images, scale.value)
-        report['source'] = _fitted(source, scale, linearity, card, options.method)
+        scale, report['source'] = _fitted(source, card, options.method)
     assert scale is not None
     if options.target:
         target = _samples(estimator, options.target, False, options.every, known)
@@ -129,6 +131,12 @@ def _fit(arguments: list[str] | None) -> None:
             part.write_text(json_text(report))
         print(f'wrote {options.json}')
     if options.write:
+        fatal = [doubt for doubt in (scale.doubts or () if options.data else ()) if doubt.fatal]
+        if fatal and not options.force:
+            fail(
+                f'not written: {fatal[0]}; one scalar gives no metres with this network. Take a '
+                'metric network or train one; --force writes it all the same, and the node warns'
+            )
         write_card(options.model, card)
         print(
             f'wrote the card of {options.model}: scale {_value(estimator.card.scale)} -> '
@@ -168,9 +176,38 @@ def _samples(
 
 
 def _fitted(
-    source: DepthSamples, scale: GlobalScale, linearity: Linearity, card: ModelCard, method: str
-) -> dict[str, Any]:
-    """Print what drives with ground truth say."""
+    source: DepthSamples, card: ModelCard, method: str
+) -> tuple[GlobalScale, dict[str, Any]]:
+    """Fit the scale, and print what drives with ground truth say of it."""
+    names = (method, *(name for name in METHODS if name != method))
+    scale, *others = (
+        fit_scale(source.images, method=name, source=source.source) for name in names
+    )
+    linearity = measure_linearity(source.images, scale.value)
+    scale = judged_scale(
+        scale, others, linearity, source.images, inverse=card.output_kind != 'depth'
+    )
+    _print_scales(source, [scale, *others], card)
+    counts = scales_by_count(source.images, method=method, source=source.source)
+    print('  interval by number of annotated images')
+    for fitted in counts:
+        width = (fitted.high - fitted.low) / fitted.value
+        print(f'  {fitted.images:8d} {_with_interval(fitted)}  {width:.2%} wide')
+    _print_linearity(linearity, scale.doubts or ())
+    return scale, {
+        'images': scale.images,
+        'scales': [scale, *others],
+        'by_count': counts,
+        'linearity': linearity,
+        'findings': {doubt.kind: str(doubt) for doubt in scale.doubts or ()},
+        'median_true_depth': float(np.median(source.true_medians)),
+        'road_by_truth': float(np.median(source.true_heights)) if source.true_heights else None,
+        'skipped': dict(source.skipped),
+    }
+
+
+def _print_scales(source: DepthSamples, scales: list[GlobalScale], card: ModelCard) -> None:
+    scale = scales[0]
     depth = float(np.median(source.true_medians))
     print(f'{source.source}: {scale.images} images, median true depth {depth:.1f} m')
     if len(source.true_heights) < 5:
@@ -178,11 +215,6 @@ def _fitted(
             '  the unit of true depth was not checked against a mounting height (none is known, '
             'or no road is seen): is that median plausible?'
         )
-    others = [name for name in METHODS if name != method]
-    scales = [
-        scale,
-        *(fit_scale(source.images, method=name, source=source.source) for name in others),
-    ]
     for number, fitted in enumerate(scales):
         how = {None: '', 0: ', over all pairs'}.get(
             fitted.random_pairs, f', over {fitted.random_pairs} random pairs'
@@ -201,33 +233,9 @@ def _fitted(
                 f'  found    a scale {change:.2f} times that of the card: check the unit of the '
                 'ground truth and the calibration before you --write it'
             )
-    counts = scales_by_count(source.images, method=method, source=source.source)
-    print('  interval by number of annotated images')
-    for fitted in counts:
-        width = (fitted.high - fitted.low) / fitted.value
-        print(f'  {fitted.images:8d} {_with_interval(fitted)}  {width:.2%} wide')
-    _print_linearity(linearity)
-    found = findings(linearity)
-    if card.output_kind != 'depth' and found.keys() & {'offset', 'bend'}:
-        shift = inverse_shift(source.images, scale.value)
-        found['shift'] = (
-            f'inverse depth is off by {shift:+.3f} 1/m: networks of relative inverse depth leave '
-            'a shift open, and no scalar mends it; take a metric network, or train one'
-        )
-        print(f'  found    {found["shift"]}')
-    return {
-        'images': scale.images,
-        'scales': scales,
-        'by_count': counts,
-        'linearity': linearity,
-        'findings': found,
-        'median_true_depth': depth,
-        'road_by_truth': float(np.median(source.true_heights)) if source.true_heights else None,
-        'skipped': dict(source.skipped),
-    }
 
 
-def _print_linearity(linearity: Linearity) -> None:
+def _print_linearity(linearity: Linearity, found: Sequence[Doubt]) -> None:
     within = [linearity.image_pearson, linearity.image_spearman, linearity.image_r2]
     shown = ', '.join(
         f'{name} {q.median:.3f} ({q.low:.3f} .. {q.high:.3f})'
@@ -257,9 +265,8 @@ def _print_linearity(linearity: Linearity) -> None:
             f'[{ratio.low:.3f}, {ratio.high:.3f}]{"":12} {inside.median:.3f} '
             f'({inside.low:.3f} .. {inside.high:.3f})  {band.images:6d}'
         )
-    found = findings(linearity)
-    for sentence in found.values():
-        print(f'  found    {sentence}')
+    for doubt in found:
+        print(f'  found    {doubt}')
     if not found:
         print('  found    nothing against one scalar')
 
@@ -281,13 +288,14 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
         f'{errors["oracle"].abs_rel:.3f} oracle'
     )
     linearity = measure_linearity(target.images, scale.value)
-    _print_linearity(linearity)
+    found = findings(linearity)
+    _print_linearity(linearity, found)
     return {
         'images': len(target.images),
         'oracle': oracle,
         **errors,
         'linearity': linearity,
-        'findings': findings(linearity),
+        'findings': {doubt.kind: str(doubt) for doubt in found},
     }
 
 
@@ -310,7 +318,11 @@ def _road_scale(samples: DepthSamples | None, scale: GlobalScale) -> tuple[RoadS
     print(f'{road.camera_height:.2f} m high; refused {refused or "none"}')
     print(f'  scale    {_with_interval(road)}  without any depth truth; spread {road.spread:.1%}')
     print(f'  road plane / scale - 1 = {disagreement:+.1%}', end='')
-    print('' if abs(disagreement) <= _AGREEMENT else f': more than {_AGREEMENT:.0%}, find out why')
+    print(
+        ''
+        if abs(disagreement) <= ROAD_AGREEMENT
+        else f': more than {ROAD_AGREEMENT:.0%}, find out why'
+    )
     return road, ''
 
 

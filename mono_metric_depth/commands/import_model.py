@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import open_sequence, sequence_names
 from mono_metric_depth.engines import EngineError, Tensor
@@ -37,7 +38,6 @@ from mono_metric_depth.model_card import (
     OUTPUT_KINDS,
     ModelCard,
     Normalisation,
-    describe_card,
     write_card,
 )
 from mono_metric_depth.onnx_metadata import read_metadata
@@ -133,16 +133,7 @@ def _import(arguments: list[str] | None) -> None:
 
 
 def _card(options: argparse.Namespace, path: Path) -> ModelCard:
-    try:
-        inputs, outputs = model_tensors(path)
-    except EngineError as err:
-        if 'external data' in str(err).lower():
-            fail(
-                f'{options.network} keeps its weights in other files; a model is one file. Merge '
-                f"them: python -c \"import onnx; onnx.save(onnx.load('{options.network}'), "
-                "'whole.onnx')\""
-            )
-        raise
+    inputs, outputs = model_tensors(path)
     image = _chosen(inputs, options.input_name, 'input')
     depth = _chosen(outputs, options.output_name, 'output')
     width, height = _size(options.size, inputs[image])

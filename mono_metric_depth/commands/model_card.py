@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import argparse
 
+from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.commands import fail
 from mono_metric_depth.estimator import DEFAULT_MODEL, model_file
 from mono_metric_depth.model_card import (
     ModelCardError,
     card_to_json,
-    describe_card,
     read_card,
 )
 

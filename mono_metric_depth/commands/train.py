@@ -122,7 +122,8 @@ def export(trainer: Any, output: Path, *, new: bool = False, **more: Any) -> Non
         new: Whether a model that is already there stays as it is.
         more: Further entries of the card's provenance.
     """
-    from mono_metric_depth.model_card import ModelCard, describe_card
+    from mono_metric_depth.card_description import describe_card
+    from mono_metric_depth.model_card import ModelCard
     from mono_metric_depth.mount_statistics import mount_statistics
     from mono_metric_depth.training.export import export_onnx
     from mono_metric_depth.training.held_out import NORMALISATION

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
+    RECIPE,
     EngineCache,
     EngineKey,
     StoredEngine,
     default_cache,
+    parity_subject,
 )
 from mono_metric_depth.engines.parity import Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
-from mono_metric_depth.engines.precision import conversion_of, convert_model, file_sha256
+from mono_metric_depth.engines.precision import convert_model, file_sha256
 from mono_metric_depth.engines.tensorrt import TensorRTEngine
 from mono_metric_depth.engines.tensorrt_bindings import Bindings
 from mono_metric_depth.engines.tensorrt_plan import (
@@ -96,10 +99,11 @@ def stored_engine(
         EngineError: If it cannot be built or kept.
     """
     cache = EngineCache(request.folder, request.model.stem)
-    network = _network(request, cache)
-    key = _key(request, network)
-    with cache.building():
-        stored, why = (None, 'as asked for') if anew else cache.find(key)
+    gpu = '' if request.gpu is None else request.gpu.name
+    with cache.building(f'the {request}', request.say, request.on_step):
+        network = _network(request, cache, anew)
+        key = _key(request, network)
+        stored, why = (None, 'as asked for') if anew else cache.find(key, gpu)
         if stored is None:
             request.say(f'building the {request}: {why}. This can take minutes')
             timing = cache.file(_timing_name(request))
@@ -138,8 +142,9 @@ def open_built_engine(
         EngineError: If it cannot be built or run, or its depth is not that of the model.
     """
     cache, key, stored = stored_engine(request, anew=anew)
-    if stored.code is None:
-        _refuse(request, cache, stored.parity)
+    built = stored.code
+    if built is None:
+        _refuse(request, stored.parity)
     try:
         engine = _loaded(request, cache, key, stored)
     except EngineError as err:
@@ -157,12 +162,13 @@ def open_built_engine(
         except EngineError:
             engine.close()
             raise
-        code = stored.code if parity.passed else None
-        cache.store(key, dataclasses.replace(stored, code=code, parity=parity))
+        code = built if parity.passed else None
+        subject = parity_subject(key, built, engine.provider)
+        cache.store(key, dataclasses.replace(stored, code=code, parity=parity, subject=subject))
         request.say(f'parity: {parity}')
     if not parity.passed:
         engine.close()
-        _refuse(request, cache, parity)
+        _refuse(request, parity)
     engine.parity, engine.precision = parity, request.precision
     return engine
 
@@ -172,22 +178,29 @@ def _loaded(
 ) -> TensorRTEngine:
     assert request.gpu is not None
     assert stored.code is not None
+    # What was compiled for another engine, library or GPU, or is damaged, is not loaded.
+    compiled = cache.path(key).with_suffix('.runtime_cache')
+    made_of = parity_subject(key, stored.code, request.gpu.name)
+    if not cache.holds(compiled, made_of):
+        compiled.unlink(missing_ok=True)
     engine = TensorRTEngine(
         stored.code,
         request.card,
         bindings=request.bindings,
         gpu=request.gpu,
-        runtime_cache=cache.path(key).with_suffix('.runtime_cache'),
+        runtime_cache=compiled,
     )
     try:
         engine.warm_up()
+        if compiled.exists():
+            cache.describe(compiled, made_of)
     except EngineError:
         engine.close()
         raise
     return engine
 
 
-def _refuse(request: EngineRequest, cache: EngineCache, parity: Parity | None) -> None:
+def _refuse(request: EngineRequest, parity: Parity | None) -> NoReturn:
     assert parity is not None
     msg = (
         f'the {request} does not give the depth of its model and is refused: '
@@ -197,16 +210,19 @@ def _refuse(request: EngineRequest, cache: EngineCache, parity: Parity | None) -
     raise EngineError(msg)
 
 
-def _network(request: EngineRequest, cache: EngineCache) -> Path:
-    """The ONNX file to build from: the model, or what was or is now converted from it."""
+def _network(request: EngineRequest, cache: EngineCache, anew: bool) -> Path:
+    """The ONNX file to build from: the model, or what was or is now converted from it.
+
+    What was converted counts as long as it is what was written then, byte by byte. What was
+    calibrated is only made anew with frames to calibrate it on.
+    """
     if request.precision == 'fp32':
         return request.model
     digest = file_sha256(request.model)
     path = cache.file(f'{digest[:16]}-{request.precision}.onnx')
-    found = conversion_of(path)
-    wanted = {'precision': request.precision, 'model_sha256': digest}
-    have = {name: found.get(name) for name in wanted}
-    if have == wanted and request.calibration is None:
+    made_of = {'precision': request.precision, 'model_sha256': digest, 'recipe': str(RECIPE)}
+    again = request.calibration is not None or (anew and request.precision != 'int8')
+    if not again and cache.holds(path, made_of):
         return path
     if request.precision == 'int8' and request.calibration is None:
         msg = (
@@ -216,6 +232,7 @@ def _network(request: EngineRequest, cache: EngineCache) -> Path:
         raise EngineError(msg)
     request.say(f'converting {request.model.name} to {request.precision}')
     convert_model(request.model, path, request.card, request.precision, request.calibration)
+    cache.describe(path, made_of)
     return path
 
 

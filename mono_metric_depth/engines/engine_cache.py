@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,13 @@ from typing import Any
 
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.parity import Parity, parity_from_json
+from mono_metric_depth.printable import printable
 
 #: Changes with what this package does to a network before it is built, and asks of parity.
-_RECIPE = 1
+RECIPE = 1
 _MAX_DESCRIPTION = 1 << 20
+#: How often one that waits for another looks again (s), and says so again.
+_LOOK, _SAY_AGAIN = 0.2, 60.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class EngineKey:
     def values(self) -> dict[str, Any]:
         """As JSON gives them back."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {'recipe': _RECIPE, **found}
+        return {'recipe': RECIPE, **found}
 
     def digest(self) -> str:
         """Names the engine's files."""
@@ -77,19 +81,47 @@ class StoredEngine:
 
     Attributes:
         code: The serialised engine; None for one that was refused.
-        parity: How it compares with its model; None while no GPU has run it.
+        parity: How it compares with its model; None while the GPU has not run it.
         seconds: How long it took to build.
+        subject: What was compared: SHA-256 of the engine, version of the library, name of the
+            GPU. One that holds for other GPUs, too, is checked on each of them.
     """
 
     code: bytes | None
     parity: Parity | None
     seconds: float
+    subject: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def default_cache() -> Path:
     """The user's own cache folder, by the XDG base directory specification."""
     base = os.environ.get('XDG_CACHE_HOME') or Path('~/.cache').expanduser()
     return Path(base) / 'mono_metric_depth' / 'engines'
+
+
+def parity_subject(key: EngineKey, code: bytes, gpu: str) -> dict[str, str]:
+    """What a parity belongs to.
+
+    Args:
+        key: Of the engine.
+        code: The engine.
+        gpu: Name of the GPU that it runs on.
+    """
+    return {'engine_sha256': sha256(code), 'runtime_version': key.runtime_version, 'gpu': gpu}
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def has_engines(folder: Path, name: str) -> bool:
+    """Whether engines of a model of this name were ever built into a folder."""
+    return any(folder.glob(f'{_file_name(name)}-*.engine'))
+
+
+def _file_name(name: str) -> str:
+    return ''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)[:64]
 
 
 class EngineCache:
@@ -105,7 +137,7 @@ class EngineCache:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self._name = ''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)[:64]
+        self._name = _file_name(name)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as err:
@@ -121,11 +153,13 @@ class EngineCache:
         """Where something else lies that belongs to engines, such as a timing cache."""
         return self.folder / f'{self._name}-{purpose}'
 
-    def find(self, key: EngineKey) -> tuple[StoredEngine | None, str]:
+    def find(self, key: EngineKey, gpu: str = '') -> tuple[StoredEngine | None, str]:
         """Look for an engine, and look at it.
 
         Args:
             key: What it must have been made of.
+            gpu: Name of the GPU that it is to run on; a parity that was measured on another one,
+                with another engine or library, does not count. Empty where it is not at hand.
 
         Returns:
             The engine, or None and why there is none.
@@ -142,10 +176,14 @@ class EngineCache:
         try:
             parity = None if found['parity'] is None else parity_from_json(found['parity'])
             size, digest, seconds = found['bytes'], found['sha256'], float(found['seconds'])
-        except (KeyError, TypeError, ValueError) as err:
+            subject = {str(name): str(value) for name, value in found['subject'].items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
             return None, f'{path.with_suffix(".json").name} is damaged: {err}'
+        own = (subject.get('gpu'), subject.get('runtime_version')) == (gpu, key.runtime_version)
         if parity is not None and not parity.passed:
-            return StoredEngine(None, parity, seconds), ''
+            if own:
+                return StoredEngine(None, parity, seconds, subject), ''
+            return None, f'it was refused on {printable(str(subject.get("gpu")), 100)}'
         try:
             _require_own(path)
             if path.stat().st_size != size:
@@ -153,9 +191,11 @@ class EngineCache:
             code = path.read_bytes()
         except OSError as err:
             return None, f'{path.name} cannot be read: {err.strerror}'
-        if hashlib.sha256(code).hexdigest() != digest:
+        if sha256(code) != digest:
             return None, f'{path.name} is not the engine that was built: its SHA-256 differs'
-        return StoredEngine(code, parity, seconds), ''
+        if not own or subject.get('engine_sha256') != digest:
+            parity, subject = None, {}
+        return StoredEngine(code, parity, seconds, subject), ''
 
     def store(self, key: EngineKey, stored: StoredEngine) -> None:
         """Keep an engine, in place of any other of its key; refused ones without their code.
@@ -167,8 +207,9 @@ class EngineCache:
         description = {
             'key': key.values(),
             'bytes': None if stored.code is None else len(stored.code),
-            'sha256': None if stored.code is None else hashlib.sha256(stored.code).hexdigest(),
+            'sha256': None if stored.code is None else sha256(stored.code),
             'seconds': round(stored.seconds, 3),
+            'subject': dict(stored.subject),
             'parity': None if stored.parity is None else dataclasses.asdict(stored.parity),
         }
         try:
@@ -195,15 +236,77 @@ class EngineCache:
             Path(name).unlink(missing_ok=True)
             raise
 
+    def describe(self, path: Path, made_of: Mapping[str, str]) -> None:
+        """Remember what a file of the cache was made of, and its SHA-256.
+
+        Raises:
+            EngineError: If it cannot be written.
+        """
+        try:
+            described = {'made_of': dict(made_of), 'sha256': sha256(path.read_bytes())}
+            self.write(_beside(path), json.dumps(described, indent=1).encode())
+        except OSError as err:
+            msg = f'{path} cannot be kept: {err.strerror}'
+            raise EngineError(msg) from err
+
+    def holds(self, path: Path, made_of: Mapping[str, str]) -> bool:
+        """Whether a file is there as :meth:`describe` saw it, made of the same.
+
+        Raises:
+            EngineError: If somebody else may have written it.
+        """
+        found, _ = self._description(_beside(path))
+        if found is None or found.get('made_of') != dict(made_of):
+            return False
+        try:
+            _require_own(path)
+            return found.get('sha256') == sha256(path.read_bytes())
+        except OSError:
+            return False
+
     @contextmanager
-    def building(self) -> Iterator[None]:
+    def building(
+        self,
+        what: str,
+        say: Callable[[str], object] = lambda text: None,
+        on_step: Callable[[], object] = lambda: None,
+    ) -> Iterator[None]:
         """Wait until nobody else builds an engine here, and keep others waiting.
 
         Two that are built at once would spoil each other's measurements.
+
+        Args:
+            what: What is done meanwhile; others that wait are told.
+            say: Is told whom this waits for.
+            on_step: Called now and then while it waits; what it raises ends that.
         """
-        with (self.folder / '.lock').open('w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        # Not truncated by opening it: it holds who has it.
+        descriptor = os.open(self.folder / '.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, 'r+', errors='replace') as lock:
+            start, told = time.monotonic(), -_SAY_AGAIN
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    on_step()
+                waited = time.monotonic() - start
+                if waited - told >= _SAY_AGAIN:
+                    told = waited
+                    lock.seek(0)
+                    say(
+                        f'waiting for {printable(lock.read(500)) or "another process"}, which '
+                        f'uses {self.folder}'
+                    )
+                time.sleep(_LOOK)
+            lock.truncate(0)
+            lock.seek(0)
+            lock.write(f'process {os.getpid()} ({what})')
+            lock.flush()
+            try:
+                yield
+            finally:
+                lock.truncate(0)
 
     def _description(self, path: Path) -> tuple[dict[str, Any] | None, str]:
         """What lies beside an engine; None, with a reason where there is something wrong."""
@@ -239,6 +342,10 @@ class EngineCache:
             if least is None or len(changes) < len(least):
                 least = changes
         return '; '.join(least) if least else 'none was built yet'
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f'{path.name}.json')
 
 
 def _require_own(path: Path) -> None:

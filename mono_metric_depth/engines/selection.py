@@ -14,7 +14,7 @@ import onnxruntime as ort
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
 from mono_metric_depth.engines.cuda import Gpu, find_gpu
-from mono_metric_depth.engines.engine_cache import default_cache
+from mono_metric_depth.engines.engine_cache import default_cache, has_engines
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.openvino import OpenVinoEngine
 from mono_metric_depth.engines.precision import PRECISIONS
@@ -24,6 +24,8 @@ from mono_metric_depth.model_card import ModelCard
 
 ENGINES = ('auto', 'tensorrt', 'openvino', 'onnxruntime')
 _LOG = logging.getLogger(__name__)
+#: NVIDIA's drivers make these: on a desktop, on a Jetson, within Windows.
+_GPU_DEVICES = ('/dev/nvidia0', '/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/nvgpu', '/dev/dxg')
 
 
 def open_engine(
@@ -36,6 +38,7 @@ def open_engine(
     threads: int = 0,
     cache: Path | None = None,
     say: Callable[[str], object] = _LOG.info,
+    warn: Callable[[str], object] = _LOG.warning,
     on_step: Callable[[], object] = lambda: None,
 ) -> Engine:
     """Load a model and warm it up.
@@ -53,7 +56,8 @@ def open_engine(
         batch: Most images at once; a TensorRT engine takes any number up to it.
         threads: Of an engine on CPUs; 0 for as many as there are cores.
         cache: Folder of TensorRT engines; the user's own cache if left out.
-        say: Tells the operator what is done and what is fallen back to.
+        say: Tells the operator what is done, and what runs a model where there is no GPU.
+        warn: Says so where there is one, or where engines for one were built.
         on_step: Called now and then while an engine is built; what it raises ends that.
 
     Returns:
@@ -77,7 +81,8 @@ def open_engine(
             if engine == 'tensorrt':
                 raise
             engine = _without_tensorrt()
-            say(f'{engine} runs the model, not TensorRT: {err}')
+            wanted = gpu_devices() or has_engines(cache or default_cache(), Path(path).stem)
+            (warn if wanted else say)(f'{engine} runs the model, not TensorRT: {err}')
         else:
             request = EngineRequest(
                 Path(path),
@@ -102,6 +107,11 @@ def open_engine(
 def _without_tensorrt() -> str:
     on_gpu = 'CUDAExecutionProvider' in ort.get_available_providers()
     return 'onnxruntime' if on_gpu or find_spec('openvino') is None else 'openvino'
+
+
+def gpu_devices() -> list[str]:
+    """Device files of NVIDIA's GPUs, whether or not anything here can use them."""
+    return [path for path in _GPU_DEVICES if Path(path).exists()]
 
 
 def usable_tensorrt() -> tuple[Bindings, Gpu]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.evaluation import report_plots as plots
 from mono_metric_depth.evaluation.image_errors import GRID
 from mono_metric_depth.evaluation.report_page import PAGE, STYLE
@@ -32,7 +33,6 @@ from mono_metric_depth.evaluation.tables import (
     with_interval,
 )
 from mono_metric_depth.linearity import Interval
-from mono_metric_depth.model_card import describe_card
 
 _METRICS = {
     'abs_rel': 'AbsRel',

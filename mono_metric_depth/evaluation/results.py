@@ -110,6 +110,10 @@ def gather(
     }
     warnings = _warnings(evaluation, first, drives, protocol)
     for result in models:
+        warnings += [
+            f'the scale of {result.candidate.name}, as it was fitted: {doubt}'
+            for doubt in result.candidate.card.doubts
+        ]
         warnings += seen_before(result.candidate, [drive.name for drive in drives])
     return Results(protocol, list(drives), models, control, comparisons, warnings, skipped)
 

@@ -253,7 +253,9 @@ def summarise(
         regions=_parts(_REGIONS, [each.regions for each in errors], units),
         by_drive=by_drive,
         linearity=linearity,
-        findings={} if linearity is None else findings(linearity),
+        findings={}
+        if linearity is None
+        else {doubt.kind: str(doubt) for doubt in findings(linearity)},
         independent=units.description,
     )
 

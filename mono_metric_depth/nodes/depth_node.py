@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool
 
+from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.nodes.camera_stream import CameraStream
 from mono_metric_depth.nodes.frame_worker import FrameWorker
 from mono_metric_depth.nodes.model_loading import LoadedModel, ModelLoading
@@ -29,6 +30,7 @@ from mono_metric_depth.nodes.parameters import (
     changed_parameters,
     declare_parameters,
 )
+from mono_metric_depth.printable import printable
 
 #: How long the frames in work may take to finish (s): when deactivated, and when the node ends.
 _PATIENCE = 5.0
@@ -116,7 +118,13 @@ class DepthNode(LifecycleNode):
         await self._loading
 
     def _load_model(self) -> ModelLoading:
-        return ModelLoading(self._values.common, self.get_logger().info, self._require_ros)
+        log = self.get_logger()
+        return ModelLoading(
+            self._values.common,
+            lambda text: log.info(printable(text)),
+            lambda text: log.warning(printable(text)),
+            self._require_ros,
+        )
 
     def _load_first(self, change_state: Any) -> Any:
         """What answers change_state; rclpy's own lets a transition that is not possible raise."""
@@ -158,6 +166,8 @@ class DepthNode(LifecycleNode):
             f'[{scale.low:.4g}, {scale.high:.4g}], engine '
             f'{engine.name} on {engine.provider}'
         )
+        if card.doubts:
+            self.get_logger().warning(_doubtful(card))
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -220,7 +230,7 @@ class DepthNode(LifecycleNode):
         """Say why a transition fails; it may be tried again, except after the unforeseen."""
         # Errors of models are RuntimeError or ValueError, those of rcl RuntimeError.
         foreseen = isinstance(reason, (str, ParameterException, RuntimeError, ValueError))
-        text = ' '.join(str(reason).split())
+        text = printable(' '.join(str(reason).split()))
         self._refusal = text if foreseen else f'{type(reason).__name__}: {text}'
         # Whoever runs a node that is to start by itself hears of it through `refused`.
         if self.context.ok() and self._starter is None:
@@ -306,6 +316,7 @@ class DepthNode(LifecycleNode):
             'model sha256': self._model.sha256[:12],
             'scale': f'{card.scale.value:.6g}',
             'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
+            'scale doubts': _doubts(card),
             'engine': engine.name,
             'provider': engine.provider,
             # Engines that know others than that of their buffers say so.
@@ -322,6 +333,15 @@ class DepthNode(LifecycleNode):
             return DiagnosticStatus.OK, f'{self.state}: loading {self._loading.path}'
         if self._worker is None:
             return DiagnosticStatus.OK, self.state
+        level, text = self._camera_health(healths)
+        if self._model is None or not self._model.estimator.card.doubts:
+            return level, text
+        doubtful = _doubtful(self._model.estimator.card)
+        if level == DiagnosticStatus.OK:
+            return DiagnosticStatus.WARN, doubtful
+        return level, f'{text}; {doubtful}'
+
+    def _camera_health(self, healths: Sequence[tuple[bytes, str]]) -> tuple[bytes, str]:
         if len(healths) == 1:
             return healths[0]
         level = max(level for level, _ in healths)
@@ -331,3 +351,13 @@ class DepthNode(LifecycleNode):
             if found == level
         ]
         return level, 'running' if level == DiagnosticStatus.OK else '; '.join(told)
+
+
+def _doubtful(card: ModelCard) -> str:
+    return f'the scale of {card.name} is doubtful: {_doubts(card)}'
+
+
+def _doubts(card: ModelCard) -> str:
+    if card.doubts:
+        return '; '.join(map(str, card.doubts))
+    return 'not judged' if card.scale is None or card.scale.doubts is None else 'none'

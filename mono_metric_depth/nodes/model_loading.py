@@ -38,6 +38,7 @@ class ModelLoading:
     Args:
         values: The parameters that name it.
         say: Tells the operator what is done.
+        warn: Tells the operator what is not as it should be.
         on_step: Called now and then while an engine is built; what it raises ends that.
 
     Attributes:
@@ -45,11 +46,15 @@ class ModelLoading:
     """
 
     def __init__(
-        self, values: Parameters, say: Callable[[str], object], on_step: Callable[[], object]
+        self,
+        values: Parameters,
+        say: Callable[[str], object],
+        warn: Callable[[str], object],
+        on_step: Callable[[], object],
     ) -> None:
         self.path = model_file(values.model)
         self._values = values
-        self._say, self._on_step = say, on_step
+        self._say, self._warn, self._on_step = say, warn, on_step
         self._model: LoadedModel | None = None
         self._error: Exception | None = None
         # A daemon: what takes minutes must not hold up the end of the process.
@@ -66,6 +71,7 @@ class ModelLoading:
                 threads=self._values.threads,
                 cameras=cameras,
                 say=self._say,
+                warn=self._warn,
                 on_step=self._on_step,
             )
             digest = hashlib.sha256(self.path.read_bytes()).hexdigest()

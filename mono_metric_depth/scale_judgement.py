@@ -1,0 +1,56 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a fitted scale deserves to be believed: by linearity, by other methods, by a shift."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mono_metric_depth.doubt import Doubt, disagreement
+from mono_metric_depth.linearity import (
+    LARGEST_BEND,
+    LARGEST_DISAGREEMENT,
+    Linearity,
+    findings,
+    measure_shift,
+)
+from mono_metric_depth.scale import GlobalScale, Pairs
+
+
+def judged_scale(
+    scale: GlobalScale,
+    others: Sequence[GlobalScale],
+    linearity: Linearity,
+    images: Sequence[Pairs],
+    *,
+    inverse: bool,
+) -> GlobalScale:
+    """A scale with what speaks against it.
+
+    Args:
+        scale: The scale.
+        others: The same by other methods.
+        linearity: Of the same images, by this scale.
+        images: What it was fitted on, as for :func:`~mono_metric_depth.scale.fit_scale`.
+        inverse: Whether the network puts out inverse depth, whose zero may be anywhere.
+
+    Returns:
+        The scale with its doubts; an empty tuple where nothing speaks against it.
+    """
+    doubts = findings(linearity)
+    for other in others:
+        doubts += disagreement(other.method, other, scale, LARGEST_DISAGREEMENT)
+    if inverse:
+        doubts += _shift(images, scale.value)
+    return dataclasses.replace(scale, doubts=tuple(doubts))
+
+
+def _shift(images: Sequence[Pairs], scale: float) -> list[Doubt]:
+    shift = measure_shift(images, scale)
+    typical = float(np.median([np.median(true) for _, true in images]))
+    # Depth at the median is off by this much, whichever end of the interval is right.
+    certain = max(shift.low, -shift.high) * typical
+    return [Doubt('shift', shift.value, shift.low, shift.high)] if certain > LARGEST_BEND else []
