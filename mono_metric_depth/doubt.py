@@ -134,7 +134,12 @@ def disagreement(kind: str, other: Estimate, scale: Estimate, limit: float) -> l
         None unless the two intervals lie apart and the values differ by more than the limit.
     """
     apart = other.low > scale.high or other.high < scale.low
-    difference = other.value / scale.value - 1
-    if not apart or abs(difference) <= limit:
-        return []
-    return [Doubt(kind, difference, other.low / scale.high - 1, other.high / scale.low - 1)]
+    difference, low, high = (
+        min(ratio - 1, _LARGEST)
+        for ratio in (
+            other.value / scale.value,
+            other.low / scale.high,
+            other.high / scale.low,
+        )
+    )
+    return [Doubt(kind, difference, low, high)] if apart and abs(difference) > limit else []

@@ -41,6 +41,7 @@ ROAD_AGREEMENT = 0.10
 #: Characters of a tensor's name, and of any text.
 _LONGEST_NAME, _LONGEST_TEXT = 200, 100_000
 _LONGEST_LIST, _LONGEST_ERROR = 16, 400
+_TENSORS = ('input_name', 'output_name')
 METADATA_KEY = 'mono_metric_depth.card'
 
 #: How each kind of network output becomes unscaled depth.
@@ -157,7 +158,7 @@ class ModelCard:
         ):
             msg = f'camera_height must be positive (m), got {self.camera_height}'
             raise ModelCardError(msg)
-        for entry in ('input_name', 'output_name'):
+        for entry in _TENSORS:
             name = getattr(self, entry)
             if not name or printable(name, _LONGEST_NAME) != name:
                 msg = f'{entry} must be printable and short, got {printable(name, 40)!r}'
@@ -411,7 +412,8 @@ def _checked(value: Any, kind: str, name: str) -> Any:
     if kind == 'int' and number and float(value).is_integer():
         return int(value)
     if kind == 'str' and isinstance(value, str):
-        return printable(value, _LONGEST_TEXT)
+        # Those of tensors must be what they are.
+        return value if name in _TENSORS else printable(value, _LONGEST_TEXT)
     if kind == 'bool' and isinstance(value, bool):
         return value
     if kind.startswith('tuple[float') and isinstance(value, list) and len(value) <= _LONGEST_LIST:

@@ -104,7 +104,9 @@ def test_nothing_is_found_where_nothing_is_wrong(seed: int) -> None:
     [
         ({'offset': 1.2}, {'offset'}),
         ({'offset': -1.2}, {'offset'}),
-        ({'spread': 0.25}, {'spread'}),
+        ({'spread': 0.2}, {'spread'}),
+        ({'spread': 0.35}, {'spread', 'images'}),
+        ({'power': 0.4}, {'distance', 'bend', 'offset'}),
         ({'outliers': 0.3}, {'outliers'}),
         ({'noise': 0.35}, {'noise'}),
         ({'offset': 1.5, 'spread': 0.2, 'outliers': 0.3}, {'offset', 'spread', 'outliers'}),

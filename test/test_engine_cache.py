@@ -1,0 +1,305 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in the engine cache besides engines, whom it belongs to, and who waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import make_card, write_model
+
+pytest.importorskip('onnx')
+pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
+
+from test_tensorrt import Machine, make_machine
+
+from mono_metric_depth.commands import build_engine
+from mono_metric_depth.engines import EngineError, built_engine, selection
+from mono_metric_depth.engines.engine_cache import EngineCache, default_cache
+from mono_metric_depth.engines.selection import open_engine
+from mono_metric_depth.model_card import write_card
+
+
+@pytest.fixture
+def rtx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """TensorRT for RTX, whose engines hold for all GPUs of a compute capability."""
+    return make_machine('rtx', tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return make_machine('10.16.1.11', tmp_path, monkeypatch)
+
+
+def checks(machine: Machine) -> int:
+    return sum('checking the engine' in line for line in machine.said)
+
+
+def description(machine: Machine) -> tuple[Path, dict[str, Any]]:
+    (path,) = (
+        path
+        for path in (machine.folder / 'cache').glob('*.json')
+        if not path.stem.endswith(('.onnx', '_cache'))
+    )
+    return path, json.loads(path.read_text())
+
+
+def test_an_engine_is_checked_on_each_gpu_that_it_runs_on(rtx: Machine) -> None:
+    rtx.open()
+    rtx.open()
+    assert (rtx.trt.builds, checks(rtx)) == (1, 1)
+    _, found = description(rtx)
+    assert found['subject'] == {
+        'engine_sha256': found['sha256'],
+        'runtime_version': rtx.trt.__version__,
+        'gpu': 'Simulated',
+    }
+    # Another card of the same compute capability: the engine holds, the comparison does not.
+    rtx.cuda.name = b'Another'
+    rtx.trt.fault = lambda out, run: out * 1.03
+    with pytest.raises(EngineError, match=r'refused: depth scaled by 1\.0300'):
+        rtx.open()
+    assert (rtx.trt.builds, checks(rtx)) == (1, 2)
+    # Refused there is not refused here.
+    rtx.cuda.name, rtx.trt.fault = b'Simulated', None
+    assert rtx.open().parity is not None
+    assert any('it was refused on Another' in line for line in rtx.said)
+    assert checks(rtx) == 3
+
+
+@pytest.mark.parametrize('entry', ['engine_sha256', 'runtime_version', 'gpu'])
+def test_a_comparison_of_something_else_does_not_count(rtx: Machine, entry: str) -> None:
+    rtx.open()
+    path, found = description(rtx)
+    found['subject'][entry] = 'another'
+    path.write_text(json.dumps(found))
+    rtx.open()
+    assert (rtx.trt.builds, checks(rtx)) == (1, 2)
+
+
+def test_what_was_compiled_for_this_gpu_is_kept_and_loaded_again(rtx: Machine) -> None:
+    rtx.open()
+    assert rtx.trt.kept == b''
+    rtx.open()
+    assert rtx.trt.kept == b'compiled'
+
+
+def _another_gpu(machine: Machine, file: Path) -> None:
+    machine.cuda.name = b'Another'
+
+
+def _another_engine(machine: Machine, file: Path) -> None:
+    path, found = description(machine)
+    path.with_suffix('.engine').unlink()
+    good = machine.trt._build
+
+    def build(network: Any, config: Any) -> bytes | None:
+        plan = good(network, config)
+        return None if plan is None else plan + b' '
+
+    machine.trt._build = build  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda machine, file: file.write_bytes(b'compilee'),
+        lambda machine, file: file.with_name(f'{file.name}.json').unlink(),
+        lambda machine, file: file.with_name(f'{file.name}.json').write_text('[]'),
+        _another_gpu,
+        _another_engine,
+    ],
+)
+def test_what_was_compiled_for_something_else_is_not_loaded(rtx: Machine, change: Any) -> None:
+    rtx.open()
+    (file,) = (rtx.folder / 'cache').glob('*.runtime_cache')
+    change(rtx, file)
+    rtx.open()
+    assert rtx.trt.kept == b''
+    assert file.read_bytes() == b'compiled'
+    rtx.open()
+    assert rtx.trt.kept == b'compiled'
+
+
+def conversions(machine: Machine) -> int:
+    return sum('converting' in line for line in machine.said)
+
+
+def test_a_converted_network_counts_byte_by_byte(desktop: Machine) -> None:
+    desktop.open(precision='fp16')
+    (converted,) = (desktop.folder / 'cache').glob('*fp16.onnx')
+    good = converted.read_bytes()
+    # A weight, in a file that is a valid model all the same: nothing but its hash tells.
+    content = bytearray(good)
+    content[len(good) // 2] ^= 1
+    converted.write_bytes(bytes(content))
+    desktop.open(precision='fp16')
+    assert converted.read_bytes() == good
+    assert (conversions(desktop), desktop.trt.builds) == (2, 1)
+    converted.with_name(f'{converted.name}.json').unlink()
+    desktop.open(precision='fp16')
+    assert conversions(desktop) == 3
+
+
+def test_a_network_converted_by_an_earlier_recipe_is_converted_again(
+    desktop: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desktop.open(precision='fp16')
+    monkeypatch.setattr(built_engine, 'RECIPE', 10**6)
+    desktop.open(precision='fp16')
+    assert conversions(desktop) == 2
+
+
+def test_built_again_is_converted_again(desktop: Machine) -> None:
+    desktop.open(precision='fp16')
+    desktop.open(precision='fp16', anew=True)
+    assert (conversions(desktop), desktop.trt.builds) == (2, 2)
+
+
+def test_who_waits_for_the_cache_says_so_and_for_whom(tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = (EngineCache(tmp_path / 'cache', 'tiny') for _ in range(2))
+    entered = threading.Event()
+
+    def build() -> None:
+        with second.building('the other engine', said.append):
+            entered.set()
+
+    with first.building('the engine of tiny.onnx'):
+        thread = threading.Thread(target=build)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not entered.is_set()
+    thread.join(20)
+    assert entered.is_set()
+    assert said == [
+        f'waiting for process {os.getpid()} (the engine of tiny.onnx), which uses '
+        f'{tmp_path / "cache"}'
+    ]
+    with second.building('x', said.append):
+        assert len(said) == 1
+
+
+def test_a_node_that_is_ended_does_not_wait_for_the_cache(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / 'cache', 'tiny')
+
+    def ended() -> None:
+        msg = 'ended'
+        raise RuntimeError(msg)
+
+    with (
+        cache.building('an engine'),
+        pytest.raises(RuntimeError, match='ended'),
+        cache.building('another', on_step=ended),
+    ):
+        pytest.fail('it did not wait')
+
+
+# Whether the operator hears of it.
+
+
+def test_falling_back_is_a_warning_where_a_gpu_is_or_was_meant_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / 'tiny.onnx')
+    write_card(model, make_card())
+    said: list[str] = []
+    warned: list[str] = []
+
+    def find_gpu() -> None:
+        msg = 'no driver'
+        raise EngineError(msg)
+
+    def opened() -> tuple[int, int]:
+        said.clear()
+        warned.clear()
+        open_engine(
+            *(model, make_card()),
+            threads=1,
+            cache=tmp_path / 'cache',
+            say=said.append,
+            warn=warned.append,
+        )
+        return len(said), len(warned)
+
+    monkeypatch.setattr(selection, 'find_gpu', find_gpu)
+    monkeypatch.setattr(selection, '_GPU_DEVICES', (str(tmp_path / 'nvidia0'),))
+    assert opened() == (1, 0)
+    (tmp_path / 'nvidia0').write_text('')
+    assert opened() == (0, 1)
+    assert 'runs the model, not TensorRT: no driver' in warned[0]
+    (tmp_path / 'nvidia0').unlink()
+    (tmp_path / 'cache').mkdir()
+    (tmp_path / 'cache' / 'other-fp16-0.engine').write_text('')
+    assert opened() == (1, 0)
+    (tmp_path / 'cache' / 'tiny-fp16-0.engine').write_text('')
+    assert opened() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'use'),
+    [
+        ([], 'depth_node with one camera, precision:=fp16'),
+        (['--batch', '1..3', '--precision', 'fp32'], 'depth_node with 3 cameras, precision:=fp32'),
+        (['--batch', '3'], 'for other programs: .* built with --batch 1..3'),
+        (['--workspace', '2048'], 'for other programs: .* built with --workspace 1024'),
+        (['--cache', '/x'], 'for other programs: .* built with --cache .*XDG_CACHE_HOME'),
+    ],
+)
+def test_build_engine_says_which_node_takes_the_engine_before_it_builds(
+    arguments: list[str],
+    use: str,
+    desktop: Machine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import re
+
+    def nothing() -> None:
+        msg = 'nothing is built here'
+        raise EngineError(msg)
+
+    monkeypatch.setattr(build_engine, 'usable_tensorrt', nothing)
+    with pytest.raises(SystemExit):
+        build_engine.main([str(desktop.model), *arguments])
+    assert re.search(f'use     {use}', capsys.readouterr().out)
+
+
+def test_what_is_said_of_the_node_is_so(
+    desktop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A node of three cameras opens the engine that was built for it, and builds nothing."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(desktop.folder))
+    monkeypatch.setattr(selection, 'find_bindings', desktop.trt.bindings)
+    arguments = ['--batch', '1..3', '--precision', 'fp32', '--cache', str(default_cache())]
+    build_engine.main([str(desktop.model), *arguments])
+    assert 'use     depth_node with 3 cameras' in capsys.readouterr().out
+    open_engine(desktop.model, make_card(), precision='fp32', batch=3)
+    assert desktop.trt.builds == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('', 'must be a file in a folder that can be written to'),
+        ('tiny.onnx', 'an engine is no ONNX file'),
+        ('no/x.engine', 'there is no such folder'),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_built(
+    name: str, message: str, desktop: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = desktop.model.read_bytes()
+    with pytest.raises(SystemExit):
+        build_engine.main([str(desktop.model), '--output', str(desktop.folder / name)])
+    assert message in capsys.readouterr().err
+    assert desktop.trt.builds == 0
+    assert desktop.model.read_bytes() == before
