@@ -62,6 +62,8 @@ DOUBTS = {
 }
 #: With these, metres mean nothing.
 _FATAL = {'distance', 'images'}
+#: These make depth uncertain, not wrong on the whole.
+_SCATTER = {'noise', 'outliers'}
 
 
 class DoubtError(ValueError):
@@ -100,6 +102,11 @@ class Doubt:
     def fatal(self) -> bool:
         """Whether the scale means nothing at all."""
         return self.kind in _FATAL
+
+    @property
+    def scatter(self) -> bool:
+        """Whether depth is only less certain, and right on the whole."""
+        return self.kind in _SCATTER
 
     def __str__(self) -> str:
         return DOUBTS[self.kind].format(**vars(self))

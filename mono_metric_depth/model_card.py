@@ -188,14 +188,14 @@ class ModelCard:
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
-        """What speaks against the scale: found when it was fitted, or by the road plane."""
+        """What speaks against the scale, gravest first: found by its fit, or by the road plane."""
         if self.scale is None:
             return ()
-        road = self.road_scale
-        found = self.scale.doubts or ()
-        if road is None or any(doubt.kind == 'road' for doubt in found):
-            return found
-        return (*found, *disagreement('road', road, self.scale, ROAD_AGREEMENT))
+        # That of the road depends on both scales as they are now.
+        found = [doubt for doubt in self.scale.doubts or () if doubt.kind != 'road']
+        if self.road_scale is not None:
+            found += disagreement('road', self.road_scale, self.scale, ROAD_AGREEMENT)
+        return tuple(sorted(found, key=lambda doubt: (not doubt.fatal, doubt.scatter)))
 
     @property
     def road_disagreement(self) -> float | None:

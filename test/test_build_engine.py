@@ -24,7 +24,12 @@ pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 from mono_metric_depth.commands import build_engine
 from mono_metric_depth.engines import EngineError, built_engine
 from mono_metric_depth.engines.built_engine import EngineRequest, stored_engine
-from mono_metric_depth.engines.engine_cache import EngineCache, StoredEngine, default_cache
+from mono_metric_depth.engines.engine_cache import (
+    EngineCache,
+    StoredEngine,
+    default_cache,
+    parity_subject,
+)
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
@@ -414,15 +419,18 @@ def test_a_result_is_kept_beside_the_engine_and_a_refused_one_is_not_built_again
 ) -> None:
     cache, key, stored = stored_engine(robot.request())
     good = Parity('fp32', 8, 24, 1.0001, 0.0002, 0.0001, 0.001, 0)
+    assert stored.code is not None
+    stored = dataclasses.replace(stored, subject=parity_subject(key, stored.code, 'Orin'))
     cache.store(key, dataclasses.replace(stored, parity=good))
-    found, _ = cache.find(key)
+    found, _ = cache.find(key, 'Orin')
     assert found is not None
     assert found.parity == good
     assert 'scale_ratio' in cache.path(key).with_suffix('.json').read_text()
     bad = dataclasses.replace(good, scale_ratio=float('nan'), findings=('depth scaled',))
     cache.store(key, dataclasses.replace(stored, code=None, parity=bad))
     assert not cache.path(key).exists()
-    _, refused = robot.engine()
+    refused, _ = cache.find(key, 'Orin')
+    assert refused is not None
     assert refused.code is None
     assert refused.parity is not None
     assert refused.parity.findings == ('depth scaled',)

@@ -167,7 +167,7 @@ class DepthNode(LifecycleNode):
             f'{engine.name} on {engine.provider}'
         )
         if card.doubts:
-            self.get_logger().warning(_doubtful(card))
+            self.get_logger().warning(f'the scale of {card.name} is doubtful: {_doubts(card)}')
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -334,7 +334,8 @@ class DepthNode(LifecycleNode):
         if self._worker is None:
             return DiagnosticStatus.OK, self.state
         level, text = self._camera_health(healths)
-        if self._model is None or not self._model.estimator.card.doubts:
+        doubts = () if self._model is None else self._model.estimator.card.doubts
+        if self._model is None or all(doubt.scatter for doubt in doubts):
             return level, text
         doubtful = _doubtful(self._model.estimator.card)
         if level == DiagnosticStatus.OK:
@@ -354,7 +355,10 @@ class DepthNode(LifecycleNode):
 
 
 def _doubtful(card: ModelCard) -> str:
-    return f'the scale of {card.name} is doubtful: {_doubts(card)}'
+    """The gravest doubt alone; the others are among the values, and in the log."""
+    others = len(card.doubts) - 1
+    more = f' (and {others} more: scale doubts)' if others else ''
+    return f'the scale of {card.name} is doubtful: {card.doubts[0]}{more}'
 
 
 def _doubts(card: ModelCard) -> str:
