@@ -20,7 +20,7 @@ pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 from test_tensorrt import Machine, make_machine
 
 from mono_metric_depth.commands import build_engine
-from mono_metric_depth.engines import EngineError, built_engine, selection
+from mono_metric_depth.engines import EngineError, engine_cache, selection
 from mono_metric_depth.engines.engine_cache import EngineCache, default_cache
 from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.model_card import write_card
@@ -151,7 +151,7 @@ def test_a_network_converted_by_an_earlier_recipe_is_converted_again(
     desktop: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desktop.open(precision='fp16')
-    monkeypatch.setattr(built_engine, 'RECIPE', 10**6)
+    monkeypatch.setattr(engine_cache, '_RECIPE', 10**6)
     desktop.open(precision='fp16')
     assert conversions(desktop) == 2
 

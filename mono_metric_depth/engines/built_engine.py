@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
-    RECIPE,
     EngineCache,
     EngineKey,
     StoredEngine,
@@ -220,7 +219,7 @@ def _network(request: EngineRequest, cache: EngineCache, anew: bool) -> Path:
         return request.model
     digest = file_sha256(request.model)
     path = cache.file(f'{digest[:16]}-{request.precision}.onnx')
-    made_of = {'precision': request.precision, 'model_sha256': digest, 'recipe': str(RECIPE)}
+    made_of = {'precision': request.precision, 'model_sha256': digest}
     again = request.calibration is not None or (anew and request.precision != 'int8')
     if not again and cache.holds(path, made_of):
         return path

@@ -29,10 +29,8 @@ from mono_metric_depth.engines.parity import Parity, parity_from_json
 from mono_metric_depth.printable import printable
 
 #: Changes with what this package does to a network before it is built, and asks of parity.
-RECIPE = 1
+_RECIPE = 1
 _MAX_DESCRIPTION = 1 << 20
-#: How often one that waits for another looks again (s), and says so again.
-_LOOK, _SAY_AGAIN = 0.2, 60.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class EngineKey:
     def values(self) -> dict[str, Any]:
         """As JSON gives them back."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {'recipe': RECIPE, **found}
+        return {'recipe': _RECIPE, **found}
 
     def digest(self) -> str:
         """Names the engine's files."""
@@ -91,6 +89,10 @@ class StoredEngine:
     parity: Parity | None
     seconds: float
     subject: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+#: How often one that waits for another looks again (s), and says so again.
+_LOOK, _SAY_AGAIN = 0.2, 60.0
 
 
 def default_cache() -> Path:
@@ -243,7 +245,7 @@ class EngineCache:
             EngineError: If it cannot be written.
         """
         try:
-            described = {'made_of': dict(made_of), 'sha256': sha256(path.read_bytes())}
+            described = {'made_of': _made_of(made_of), 'sha256': sha256(path.read_bytes())}
             self.write(_beside(path), json.dumps(described, indent=1).encode())
         except OSError as err:
             msg = f'{path} cannot be kept: {err.strerror}'
@@ -256,7 +258,7 @@ class EngineCache:
             EngineError: If somebody else may have written it.
         """
         found, _ = self._description(_beside(path))
-        if found is None or found.get('made_of') != dict(made_of):
+        if found is None or found.get('made_of') != _made_of(made_of):
             return False
         try:
             _require_own(path)
@@ -342,6 +344,10 @@ class EngineCache:
             if least is None or len(changes) < len(least):
                 least = changes
         return '; '.join(least) if least else 'none was built yet'
+
+
+def _made_of(made_of: Mapping[str, str]) -> dict[str, Any]:
+    return {'recipe': _RECIPE, **made_of}
 
 
 def _beside(path: Path) -> Path:
