@@ -425,6 +425,7 @@ def test_a_trained_network_becomes_one_file_with_its_scale(
     card = read_card(path)
     assert card.canonical_camera == recipe.canonical_camera
     assert card.scale.images == 2
+    assert card.scale.doubts is not None  # it was judged
     assert card.camera_height is not None
     assert 1.2 < card.camera_height < 1.8
     assert card.mounts is not None

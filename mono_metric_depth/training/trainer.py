@@ -20,8 +20,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mono_metric_depth.datasets import require_drive
+from mono_metric_depth.linearity import measure_linearity
 from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
-from mono_metric_depth.scale import GlobalScale, check_depth_unit, fit_scale
+from mono_metric_depth.scale import METHODS, GlobalScale, ScaleError, check_depth_unit, fit_scale
+from mono_metric_depth.scale_judgement import judged_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive, is_piece_of
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
@@ -466,10 +468,16 @@ class Trainer:
         return rows
 
     def fit_scale(self) -> GlobalScale:
-        """The one scalar, on the held-out source drives."""
+        """The one scalar, on the held-out source drives, and what speaks against it."""
         drives = self.drives('source_validation', with_depth=True)
         pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every=2)
-        return fit_scale(pairs, source=f'held-out {", ".join(self.recipe.source_validation)}')
+        source = f'held-out {", ".join(self.recipe.source_validation)}'
+        scale, *others = (fit_scale(pairs, method=name, source=source) for name in METHODS)
+        try:
+            linearity = measure_linearity(pairs, scale.value)
+        except ScaleError:  # too little to judge by must not cost the training
+            return scale
+        return judged_scale(scale, others, linearity, pairs, inverse=False)
 
     def target_errors(self, scale: float) -> dict[str, float]:
         """Errors on the held-out target drives; see :func:`transfer_errors`. Empty without any."""
