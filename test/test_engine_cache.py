@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -201,6 +202,18 @@ def test_a_node_that_is_ended_does_not_wait_for_the_cache(tmp_path: Path) -> Non
         cache.building('another', on_step=ended),
     ):
         pytest.fail('it did not wait')
+
+
+def test_a_disk_that_is_full_ends_in_one_line(
+    desktop: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(EngineError, match='cannot be kept: No space left on device; make room'):
+        desktop.open()
+    assert [path.name for path in (desktop.folder / 'cache').iterdir()] == ['.lock']
 
 
 # Whether the operator hears of it.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import write_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import fit_scale, import_model
@@ -356,7 +357,6 @@ def test_images_without_a_camera_will_do(
         (Foreign(free=True), ('--size', '9'), r'--size must be WIDTHxHEIGHT'),
         (Foreign(extra=True), (), r'several outputs; name one by --output-name: depth .*confid'),
         (Foreign(), ('--output-name', 'x'), r'has no output x; it has depth \[1, 1, 48, 64\]'),
-        (Foreign(), ('--input-name', 'x'), r'has no input x; it has image'),
         (Foreign(), RAW, r'--mean 123.675 .* lies beyond 0..1: .* add --full-scale 255'),
         (Foreign(), ('--full-scale', 'nan'), r'--full-scale must be positive'),
         (Foreign(), ('--std', '1', '0', '1'), r'std must be positive'),
@@ -384,6 +384,24 @@ def test_what_does_not_fit_is_refused(
     line = fails(capsys, import_model, *arguments, *options)
     assert re.search(message, line)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['drive', 'n.onnx']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'extra_input': True}, r'takes image .*, intrinsics \[4\]; it must take the'),
+        (
+            {'dtype': np.float16},
+            r'image of the network is tensor\(float16\); .*float32',
+        ),
+    ],
+)
+def test_inputs_that_no_image_can_fill_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_model(tmp_path / 'n.onnx', **options)
+    line = fails(capsys, import_model, path, '--output', tmp_path / 'm.onnx', *Foreign().options)
+    assert re.search(message, line)
 
 
 def test_weights_in_other_files_are_refused(

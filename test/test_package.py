@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +162,34 @@ def test_package_xml_and_setup_agree() -> None:
     version, name = package.findtext('version'), package.findtext('name')
     assert [name, version, package.findtext('license')] == out[-3:]
     assert package.get('format') == '3'
+
+
+@pytest.mark.parametrize(
+    ('python', 'machine', 'fits', 'too_new'),
+    [
+        ('3.10', 'aarch64', '12.9.4', '13.0.0'),  # JetPack 6: CUDA 12.6
+        ('3.12', 'aarch64', '13.0.0', None),  # JetPack 7: CUDA 13
+        ('3.12', 'x86_64', '13.0.0', None),
+        ('3.10', 'x86_64', '13.0.0', None),
+    ],
+)
+def test_cuda_bindings_are_those_of_the_robots_cuda(
+    python: str, machine: str, fits: str, too_new: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements = pytest.importorskip('packaging.requirements')
+    setuptools = pytest.importorskip('setuptools')
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, 'setup', lambda **entries: given.update(entries))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path('setup.py')
+    (asked,) = (
+        found
+        for found in map(requirements.Requirement, given['extras_require']['tensorrt'])
+        if found.name == 'cuda-bindings'
+        and found.marker.evaluate({'python_version': python, 'platform_machine': machine})
+    )
+    assert asked.specifier.contains(fits)
+    assert too_new is None or not asked.specifier.contains(too_new)
 
 
 def test_every_command_explains_itself() -> None:

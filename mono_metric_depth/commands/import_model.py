@@ -94,8 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--levelled', action='store_true', help='take known mounting angles out of its images'
     )
-    parser.add_argument('--input-name', help='where the network has several')
-    parser.add_argument('--output-name', help='likewise')
+    parser.add_argument('--output-name', help='where the network has several')
     parser.add_argument('--name', help='of the model; that of the file if left out')
     parser.add_argument('--licence', help='of the network, for the card')
     return parser.parse_args(arguments)
@@ -134,8 +133,19 @@ def _import(arguments: list[str] | None) -> None:
 
 def _card(options: argparse.Namespace, path: Path) -> ModelCard:
     inputs, outputs = model_tensors(path)
-    image = _chosen(inputs, options.input_name, 'input')
-    depth = _chosen(outputs, options.output_name, 'output')
+    if len(inputs) != 1:
+        fail(
+            f'the network takes {_listed(inputs)}; it must take the image alone: export it with '
+            'everything else as a constant'
+        )
+    (image,) = inputs
+    depth = _chosen(outputs, options.output_name)
+    for name, tensor in ((image, inputs[image]), (depth, outputs[depth])):
+        if tensor.kind != 'tensor(float)':
+            fail(
+                f'{name} of the network is {tensor.kind}; images and depth must be float32: '
+                'export it in float32 (engines of lower precision are built from that)'
+            )
     width, height = _size(options.size, inputs[image])
     return ModelCard(
         name=options.name or options.output.stem,
@@ -155,12 +165,15 @@ def _card(options: argparse.Namespace, path: Path) -> ModelCard:
     )
 
 
-def _chosen(tensors: dict[str, Tensor], name: str | None, side: str) -> str:
-    listed = ', '.join(f'{key} {list(tensor.shape)}' for key, tensor in tensors.items())
+def _listed(tensors: dict[str, Tensor]) -> str:
+    return ', '.join(f'{key} {list(tensor.shape)}' for key, tensor in tensors.items())
+
+
+def _chosen(tensors: dict[str, Tensor], name: str | None) -> str:
     if name is None and len(tensors) != 1:
-        fail(f'the network has several {side}s; name one by --{side}-name: {listed}')
+        fail(f'the network has several outputs; name one by --output-name: {_listed(tensors)}')
     if name is not None and name not in tensors:
-        fail(f'the network has no {side} {name}; it has {listed}')
+        fail(f'the network has no output {name}; it has {_listed(tensors)}')
     return name or next(iter(tensors))
 
 

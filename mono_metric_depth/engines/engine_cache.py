@@ -214,29 +214,33 @@ class EngineCache:
             'subject': dict(stored.subject),
             'parity': None if stored.parity is None else dataclasses.asdict(stored.parity),
         }
-        try:
-            if stored.code is None:
-                path.unlink(missing_ok=True)
-            else:
-                self.write(path, stored.code)
-            # Last: an engine without one that names its SHA-256 does not count.
-            self.write(path.with_suffix('.json'), json.dumps(description, indent=1).encode())
-        except OSError as err:
-            msg = f'{path}: the engine cannot be kept: {err.strerror}'
-            raise EngineError(msg) from err
+        if stored.code is None:
+            path.unlink(missing_ok=True)
+        else:
+            self.write(path, stored.code)
+        # Last: an engine without one that names its SHA-256 does not count.
+        self.write(path.with_suffix('.json'), json.dumps(description, indent=1).encode())
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write a file that appears whole or not at all, for its owner alone."""
-        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix='.', suffix='.part')
+        """Write a file that appears whole or not at all, for its owner alone.
+
+        Raises:
+            EngineError: If it cannot be written.
+        """
         try:
-            with os.fdopen(descriptor, 'wb') as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix='.', suffix='.part')
+            try:
+                with os.fdopen(descriptor, 'wb') as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as err:
+            msg = f'{path} cannot be kept: {err.strerror}; make room, or set XDG_CACHE_HOME'
+            raise EngineError(msg) from err
 
     def describe(self, path: Path, made_of: Mapping[str, str]) -> None:
         """Remember what a file of the cache was made of, and its SHA-256.
@@ -244,12 +248,8 @@ class EngineCache:
         Raises:
             EngineError: If it cannot be written.
         """
-        try:
-            described = {'made_of': _made_of(made_of), 'sha256': sha256(path.read_bytes())}
-            self.write(_beside(path), json.dumps(described, indent=1).encode())
-        except OSError as err:
-            msg = f'{path} cannot be kept: {err.strerror}'
-            raise EngineError(msg) from err
+        described = {'made_of': _made_of(made_of), 'sha256': sha256(path.read_bytes())}
+        self.write(_beside(path), json.dumps(described, indent=1).encode())
 
     def holds(self, path: Path, made_of: Mapping[str, str]) -> bool:
         """Whether a file is there as :meth:`describe` saw it, made of the same.
