@@ -15,19 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mono_metric_depth.camera import Camera, CameraError
-from mono_metric_depth.doubt import DOUBTS, Doubt, DoubtError, disagreement
+from mono_metric_depth.camera import Camera
+from mono_metric_depth.card_entries import (
+    TENSORS,
+    printable_values,
+    read_dataclass,
+    refuse_constant,
+    shown,
+)
+from mono_metric_depth.card_entries import ModelCardError as ModelCardError
+from mono_metric_depth.doubt import DOUBTS, Doubt, disagreement
 from mono_metric_depth.image import Image
 from mono_metric_depth.mount_statistics import MountStatistics
 from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
 from mono_metric_depth.printable import printable
-from mono_metric_depth.road_plane import RoadPlaneError, RoadScale
-from mono_metric_depth.scale import GlobalScale, ScaleError
+from mono_metric_depth.road_plane import RoadScale
+from mono_metric_depth.scale import GlobalScale
 
 #: Version of the card's layout. A reader refuses cards of a newer version.
 CARD_VERSION = 4
-#: What a card may hold at most: of any number, and of the provenance's levels.
-_LARGEST, _DEEPEST = 1e12, 16
 #: Pixels of the network's input; its buffers take 16 bytes for each.
 _MOST_PIXELS = 1 << 24
 #: Focal lengths and principal points in sizes of the image: views of 0.6 to 179 degrees.
@@ -38,18 +44,12 @@ _SCALES, _DEPTHS = (1e-9, 1e9), (1e-4, 1e5)
 _DEVIATIONS, _LARGEST_MEAN = (1e-6, 1e6), 1e6
 #: The road plane's scale and the fitted one should agree to within this.
 ROAD_AGREEMENT = 0.10
-#: Characters of a tensor's name, and of any text.
-_LONGEST_NAME, _LONGEST_TEXT = 200, 100_000
-_LONGEST_LIST, _LONGEST_ERROR = 16, 400
-_TENSORS = ('input_name', 'output_name')
+#: Characters of a tensor's name, and of an error.
+_LONGEST_NAME, _LONGEST_ERROR = 200, 400
 METADATA_KEY = 'mono_metric_depth.card'
 
 #: How each kind of network output becomes unscaled depth.
 OUTPUT_KINDS = ('depth', 'inverse_depth', 'disparity')
-
-
-class ModelCardError(ValueError):
-    """A model file without a usable card."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ModelCard:
         ):
             msg = f'camera_height must be positive (m), got {self.camera_height}'
             raise ModelCardError(msg)
-        for entry in _TENSORS:
+        for entry in TENSORS:
             name = getattr(self, entry)
             if not name or printable(name, _LONGEST_NAME) != name:
                 msg = f'{entry} must be printable and short, got {printable(name, 40)!r}'
@@ -244,7 +244,7 @@ def card_from_json(text: str) -> ModelCard:
 
 def _card(text: str) -> ModelCard:
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as err:
         msg = f'the model card is not JSON: {err}'
         raise ModelCardError(msg) from err
@@ -253,7 +253,7 @@ def _card(text: str) -> ModelCard:
         raise ModelCardError(msg)
     version = document.pop('version', None)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        msg = f'the model card has no valid version (got {_shown(version)})'
+        msg = f'the model card has no valid version (got {shown(version)})'
         raise ModelCardError(msg)
     if version > CARD_VERSION:
         msg = (
@@ -270,10 +270,10 @@ def _card(text: str) -> ModelCard:
         ('road_scale', RoadScale),
     ):
         if document.get(name) is not None:
-            document[name] = _dataclass(kind, document[name], f'{name}.')
+            document[name] = read_dataclass(kind, document[name], f'{name}.')
     if isinstance(document.get('provenance'), dict):
-        document['provenance'] = _printable_values(document['provenance'], 0)
-    card = _dataclass(ModelCard, document, '')
+        document['provenance'] = printable_values(document['provenance'], 0)
+    card = read_dataclass(ModelCard, document, '')
     assert isinstance(card, ModelCard)
     return card
 
@@ -338,89 +338,6 @@ def _read_doubts(scale: Any) -> None:
     if len(scale['doubts']) > len(DOUBTS):
         msg = f'model card entry scale.doubts holds {len(scale["doubts"])}, not {len(DOUBTS)}'
         raise ModelCardError(msg)
-    scale['doubts'] = tuple(_dataclass(Doubt, doubt, 'scale.doubts.') for doubt in scale['doubts'])
-
-
-def _printable_values(value: Any, level: int) -> Any:
-    """JSON values whose texts do nothing where they are shown."""
-    if level > _DEEPEST:
-        msg = f'model card entry provenance is nested deeper than {_DEEPEST} levels'
-        raise ModelCardError(msg)
-    if isinstance(value, str):
-        return printable(value, _LONGEST_TEXT)
-    if isinstance(value, list):
-        return [_printable_values(item, level + 1) for item in value]
-    if isinstance(value, dict):
-        return {
-            printable(key, _LONGEST_TEXT): _printable_values(item, level + 1)
-            for key, item in value.items()
-        }
-    return value
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value), 60)
-
-
-def _refuse_constant(name: str) -> Any:
-    """JSON has no NaN and no Infinity, Python's reader has."""
-    msg = f'it holds {name}'
-    raise ValueError(msg)
-
-
-def _dataclass(kind: type, values: Any, prefix: str) -> Any:
-    """A dataclass from a JSON object, every entry checked."""
-    if not isinstance(values, dict):
-        msg = f'model card entry {prefix.rstrip(".")!r} must be an object, got {_shown(values)}'
-        raise ModelCardError(msg)
-    known = {item.name: item for item in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        msg = f'model card has an unknown entry {prefix}{printable(unknown[0], 60)}'
-        raise ModelCardError(msg)
-    arguments = {}
-    for name, item in known.items():
-        optional = (
-            item.default is not dataclasses.MISSING
-            or item.default_factory is not dataclasses.MISSING
-        )
-        if name not in values:
-            if optional:
-                continue
-            msg = f'model card lacks the entry {prefix}{name}'
-            raise ModelCardError(msg)
-        arguments[name] = _checked(values[name], str(item.type), f'{prefix}{name}')
-    try:
-        return kind(**arguments)
-    except (CameraError, DoubtError, RoadPlaneError, ScaleError) as err:
-        msg = f'model card entry {prefix.rstrip(".")}: {err}'
-        raise ModelCardError(msg) from err
-
-
-def _checked(value: Any, kind: str, name: str) -> Any:
-    """A JSON value as the annotated type, or an error that names the entry."""
-    if kind.endswith(' | None'):
-        if value is None:
-            return None
-        kind = kind.removesuffix(' | None')
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and not abs(value) <= _LARGEST:
-        msg = f'model card entry {name} must be a finite number, got {str(value)[:40]}'
-        raise ModelCardError(msg)
-    if kind == 'float' and number:
-        return float(value)
-    if kind == 'int' and number and float(value).is_integer():
-        return int(value)
-    if kind == 'str' and isinstance(value, str):
-        # Those of tensors must be what they are.
-        return value if name in _TENSORS else printable(value, _LONGEST_TEXT)
-    if kind == 'bool' and isinstance(value, bool):
-        return value
-    if kind.startswith('tuple[float') and isinstance(value, list) and len(value) <= _LONGEST_LIST:
-        return tuple(_checked(item, 'float', name) for item in value)
-    if kind.startswith('Mapping') and isinstance(value, dict):
-        return value
-    if type(value).__name__ == kind.partition('[')[0]:  # read already
-        return value
-    msg = f'model card entry {name} must be of type {kind}, got {_shown(value)}'
-    raise ModelCardError(msg)
+    scale['doubts'] = tuple(
+        read_dataclass(Doubt, doubt, 'scale.doubts.') for doubt in scale['doubts']
+    )

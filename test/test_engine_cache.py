@@ -189,6 +189,16 @@ def test_who_waits_for_the_cache_says_so_and_for_whom(tmp_path: Path) -> None:
         assert len(said) == 1
 
 
+def test_a_lock_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / 'cache', 'tiny')
+    (tmp_path / 'cache' / '.lock').mkdir()
+    with (
+        pytest.raises(EngineError, match=r'\.lock: no engine can be kept there: Is a directory'),
+        cache.building('an engine'),
+    ):
+        pytest.fail('it was had')
+
+
 def test_a_node_that_is_ended_does_not_wait_for_the_cache(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / 'cache', 'tiny')
 

@@ -12,19 +12,18 @@ write to are used, and no other engine file is ever loaded.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.cache_lock import held_lock
 from mono_metric_depth.engines.parity import Parity, parity_from_json
 from mono_metric_depth.printable import printable
 
@@ -89,10 +88,6 @@ class StoredEngine:
     parity: Parity | None
     seconds: float
     subject: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-#: How often one that waits for another looks again (s), and says so again.
-_LOOK, _SAY_AGAIN = 0.2, 60.0
 
 
 def default_cache() -> Path:
@@ -266,49 +261,17 @@ class EngineCache:
         except OSError:
             return False
 
-    @contextmanager
     def building(
         self,
         what: str,
         say: Callable[[str], object] = lambda text: None,
         on_step: Callable[[], object] = lambda: None,
-    ) -> Iterator[None]:
-        """Wait until nobody else builds an engine here, and keep others waiting.
+    ) -> AbstractContextManager[None]:
+        """Wait until nobody else builds an engine here; see :func:`held_lock`.
 
         Two that are built at once would spoil each other's measurements.
-
-        Args:
-            what: What is done meanwhile; others that wait are told.
-            say: Is told whom this waits for.
-            on_step: Called now and then while it waits; what it raises ends that.
         """
-        # Not truncated by opening it: it holds who has it.
-        descriptor = os.open(self.folder / '.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, 'r+', errors='replace') as lock:
-            start, told = time.monotonic(), -_SAY_AGAIN
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    on_step()
-                waited = time.monotonic() - start
-                if waited - told >= _SAY_AGAIN:
-                    told = waited
-                    lock.seek(0)
-                    say(
-                        f'waiting for {printable(lock.read(500)) or "another process"}, which '
-                        f'uses {self.folder}'
-                    )
-                time.sleep(_LOOK)
-            lock.truncate(0)
-            lock.seek(0)
-            lock.write(f'process {os.getpid()} ({what})')
-            lock.flush()
-            try:
-                yield
-            finally:
-                lock.truncate(0)
+        return held_lock(self.folder / '.lock', what, say, on_step)
 
     def _description(self, path: Path) -> tuple[dict[str, Any] | None, str]:
         """What lies beside an engine; None, with a reason where there is something wrong."""
