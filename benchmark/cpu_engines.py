@@ -341,6 +341,7 @@ def _rendered(count: int) -> list[Any]:
 def _inputs(card: Any, count: int) -> np.ndarray:
     """(count, 3, h, w) float32: what a network is given of frames."""
     from mono_metric_depth.engines import Engine
+    from mono_metric_depth.engines.network_image import CHANNELS, normalised
     from mono_metric_depth.estimator import DepthEstimator
     from mono_metric_depth.image import Image
 
@@ -350,11 +351,11 @@ def _inputs(card: Any, count: int) -> np.ndarray:
         def __init__(self) -> None:
             size = (card.canonical_camera.height, card.canonical_camera.width)
             self.name = self.provider = 'none'
-            self.input = np.zeros((1, 3, *size), np.float32)
+            self.input = np.zeros((1, *size, CHANNELS), np.uint8)
             self.output = np.ones((1, 1, *size), np.float32)
 
         def run(self, images: int = 1) -> None:
-            kept.append(self.input[0].copy())
+            kept.append(normalised(self.input, card.normalisation))
 
         def warm_up(self) -> None: ...
 
@@ -365,7 +366,7 @@ def _inputs(card: Any, count: int) -> np.ndarray:
     estimator = DepthEstimator(engine, card)
     for frame in _rendered(count):
         estimator.estimate(Image(frame.image, 'rgb'), frame.camera, frame.mount)
-    return np.stack(kept)
+    return np.concatenate(kept)
 
 
 def _table(

@@ -14,10 +14,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from samples import make_card, write_model
+from samples import make_card, random_images, write_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import (
     TOLERANCES,
@@ -27,7 +28,7 @@ from mono_metric_depth.engines.parity import (
 )
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.estimator import DEFAULT_MODEL
-from mono_metric_depth.model_card import ModelCard, Normalisation, read_card
+from mono_metric_depth.model_card import ModelCard, read_card
 
 KINDS = ('depth', 'inverse_depth', 'disparity')
 Change = Callable[[np.ndarray, int], np.ndarray]
@@ -93,16 +94,15 @@ def check(change: Change, precision: str, frames: np.ndarray) -> Parity:
 def test_the_stored_frames_are_what_the_network_knows(default_frames: np.ndarray) -> None:
     card = read_card(DEFAULT_MODEL)
     camera = card.canonical_camera
-    assert default_frames.shape == (8, 3, camera.height, camera.width)
-    assert np.isfinite(default_frames).all()
+    assert default_frames.shape == (8, camera.height, camera.width, 4)
+    inputs = normalised(default_frames, card.normalisation)
     for first in range(8):
         for second in range(first):
-            assert np.abs(default_frames[first] - default_frames[second]).mean() > 0.3
-    assert 0.5 < default_frames.std() < 1.5
-    swapped = dataclasses.replace(card, normalisation=Normalisation('bgr'))
-    assert not np.allclose(parity_frames(swapped), default_frames)
+            assert np.abs(inputs[first] - inputs[second]).mean() > 0.3
+    assert 0.5 < inputs.std() < 1.5
+    assert 0.8 < default_frames[..., 3].mean() < 1
     narrow = dataclasses.replace(card, canonical_camera=Camera(70, 70, 60.0, 60.0, 35.0, 35.0))
-    assert parity_frames(narrow).shape == (8, 3, 70, 70)
+    assert parity_frames(narrow).shape == (8, 70, 70, 4)
 
 
 def test_an_engine_that_is_right_passes() -> None:
@@ -179,7 +179,7 @@ def test_the_scale_is_that_of_depth_whatever_the_network_puts_out(
     kind: str, factor: float, tmp_path: Path
 ) -> None:
     path, card = write_model(tmp_path / 'tiny.onnx'), make_card(output_kind=kind)
-    frames = np.random.default_rng(1).uniform(0.5, 3, (5, 3, 24, 32)).astype(np.float32)
+    frames = random_images((5, 24, 32, 4))
     engine = WrongEngine(path, card, lambda out, run: out * np.float32(factor))
     parity = measure_parity(engine, path, card, frames, 'int8')
     assert parity.scale_ratio == pytest.approx(factor if kind == 'depth' else 1 / factor, rel=1e-3)
@@ -189,8 +189,8 @@ def test_the_scale_is_that_of_depth_whatever_the_network_puts_out(
 def test_what_is_infinitely_far_in_both_is_equal(tmp_path: Path) -> None:
     path = write_model(tmp_path / 'tiny.onnx', low=0.0)
     card = make_card(output_kind='inverse_depth')
-    frames = np.random.default_rng(1).uniform(0.5, 3, (5, 3, 24, 32)).astype(np.float32)
-    frames[:, :, :8] = -1.0  # sky
+    frames = random_images((5, 24, 32, 4))
+    frames[:, :8] = 0  # sky
     assert measure_parity(
         WrongEngine(path, card, lambda out, run: out), path, card, frames, 'fp32'
     ).passed
@@ -214,7 +214,7 @@ def test_every_place_is_checked_with_few_frames_or_the_same_ones(
     tmp_path: Path, same: bool
 ) -> None:
     path = write_model(tmp_path / 'tiny.onnx')
-    frames = np.random.default_rng(1).uniform(0.5, 3, (2, 3, 24, 32)).astype(np.float32)
+    frames = random_images((2, 24, 32, 4))
     if same:
         frames[:] = frames[0]
 

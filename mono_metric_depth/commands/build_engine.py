@@ -148,8 +148,8 @@ def _batch(text: str) -> tuple[int, int]:
     return low, high
 
 
-def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.float32]:
-    """Network inputs of frames spread evenly over drives."""
+def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
+    """What an engine is given of frames spread evenly over drives."""
     estimator = DepthEstimator.load(model)
     names = [name for drive in drives for name in sequence_names(drive)]
     sequences = [open_sequence(name) for name in names]

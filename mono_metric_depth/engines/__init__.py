@@ -42,13 +42,14 @@ class Engine(Protocol):
     Attributes:
         name: The runtime and its version, e.g. ``onnxruntime 1.20``.
         provider: What really runs the network, e.g. ``CPUExecutionProvider``.
-        input: (batch, 3, height, width) float32, normalised channels.
+        input: (batch, height, width, 4) uint8: red, green, blue, and 1 where the camera saw the
+            pixel, else 0; see :mod:`~mono_metric_depth.engines.network_image`.
         output: (batch, 1, height, width) float32, the network's raw output.
     """
 
     name: str
     provider: str
-    input: NDArray[np.float32]
+    input: NDArray[np.uint8]
     output: NDArray[np.float32]
 
     def run(self, images: int) -> None:
@@ -145,6 +146,12 @@ def plan_batch(
     own = {image.shape[0] if image.shape else None, depth.shape[0] if has_batch else 1}
     if 1 in own:
         batch = 1
+    for fixed in own - {None, batch}:
+        msg = (
+            f'{path}: the network takes {fixed} images at once, not {batch}: ask for {fixed}, or '
+            'export it with a free batch size'
+        )
+        raise EngineError(msg)
     size = (card.canonical_camera.height, card.canonical_camera.width)
     _fitting(f'{path}: input {card.input_name!r}', image, [(batch, 3, *size)])
     # Networks of others leave out the channel, or the batch as well: the memory is the same.

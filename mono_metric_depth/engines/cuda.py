@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mono_metric_depth.engines import EngineError
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,19 @@ def call(name: str, *arguments: Any) -> Any:
     """
     status, *results = getattr(runtime(), name)(*arguments)
     if int(status) != 0:
+        # Else the next who asks what went wrong, as TensorRT does, takes it for its own.
+        runtime().cudaGetLastError()
         msg = f'CUDA: {name} failed: {getattr(status, "name", status)}'
         raise EngineError(msg)
     return results[0] if results else None
+
+
+def release(name: str, *arguments: Any) -> None:
+    """Call a function that frees something. What fails is logged: after a fatal error all do."""
+    try:
+        call(name, *arguments)
+    except EngineError as err:
+        _LOG.warning('%s', err)
 
 
 def find_gpu() -> Gpu:
@@ -96,7 +109,7 @@ def find_gpu() -> Gpu:
 
 
 class SharedArray:
-    """A float32 array that the GPU can read and write.
+    """An array that the GPU can read and write.
 
     On a GPU with memory of its own there are two copies, in pinned and in device memory, and
     :meth:`upload` and :meth:`download` bring one to the other. On an integrated GPU both are the
@@ -104,6 +117,7 @@ class SharedArray:
 
     Args:
         shape: Its shape.
+        dtype: Its type.
         gpu: The GPU.
 
     Attributes:
@@ -114,14 +128,14 @@ class SharedArray:
         EngineError: If there is no memory left.
     """
 
-    def __init__(self, shape: tuple[int, ...], gpu: Gpu) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, gpu: Gpu) -> None:
         self._cuda = runtime()
-        self._bytes = 4 * math.prod(shape)
+        self._bytes = np.dtype(dtype).itemsize * math.prod(shape)
         self._mapped = gpu.integrated
         flags = self._cuda.cudaHostAllocMapped if gpu.integrated else 0
         self._pinned = int(call('cudaHostAlloc', self._bytes, flags))
         memory = memoryview((ctypes.c_char * self._bytes).from_address(self._pinned))
-        self.host: NDArray[np.float32] = np.frombuffer(memory, np.float32).reshape(shape)
+        self.host: NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
         self.host.fill(0)
         try:
             if gpu.integrated:
@@ -129,7 +143,7 @@ class SharedArray:
             else:
                 self.device = int(call('cudaMalloc', self._bytes))
         except EngineError:
-            call('cudaFreeHost', self._pinned)
+            release('cudaFreeHost', self._pinned)
             raise
 
     def upload(self, stream: Any, images: int) -> None:
@@ -143,8 +157,8 @@ class SharedArray:
     def free(self) -> None:
         """Give the memory back; the array must not be used any more."""
         if not self._mapped:
-            call('cudaFree', self.device)
-        call('cudaFreeHost', self._pinned)
+            release('cudaFree', self.device)
+        release('cudaFreeHost', self._pinned)
 
     def _copy(self, target: int, source: int, kind: str, stream: Any, images: int) -> None:
         if not self._mapped:

@@ -99,7 +99,7 @@ def measure_parity(
     engine: Engine,
     model: Path | str,
     card: ModelCard,
-    frames: NDArray[np.float32],
+    frames: NDArray[np.uint8],
     precision: str = 'fp32',
 ) -> Parity:
     """Compare an engine with its model on ONNX Runtime's CPU.
@@ -112,7 +112,7 @@ def measure_parity(
         engine: The engine.
         model: The ONNX file as it came, whatever was converted for the engine.
         card: Its card.
-        frames: (n, 3, height, width) float32, network inputs.
+        frames: (n, height, width, 4) uint8, images as engines take them.
         precision: Of the engine; sets the tolerance (:data:`TOLERANCES`).
 
     Returns:
@@ -160,14 +160,14 @@ def measure_parity(
     return dataclasses.replace(parity, findings=tuple(_findings(parity, TOLERANCES[precision])))
 
 
-def _distinct(frames: NDArray[np.float32], least: int) -> NDArray[np.float32]:
+def _distinct(frames: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
     """The frames that differ, and some of them shifted sideways where they are too few."""
     kept = list({frame.tobytes(): frame for frame in frames}.values())
     given = len(kept)
-    for shift in range(1, frames.shape[-1]):
+    for shift in range(1, frames.shape[2]):
         if len(kept) >= least:
             break
-        kept += [np.roll(frame, 7 * shift, axis=-1) for frame in kept[:given]]
+        kept += [np.roll(frame, 7 * shift, axis=1) for frame in kept[:given]]
     return np.stack(kept[: max(given, least)])
 
 
@@ -204,7 +204,7 @@ def _findings(parity: Parity, tolerance: Tolerance) -> list[str]:
 
 
 def _inverse_depths(
-    model: Path | str, card: ModelCard, frames: NDArray[np.float32]
+    model: Path | str, card: ModelCard, frames: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """(n, h, w) inverse depth by the reference, unscaled; NaN where there is none."""
     engine = OnnxRuntimeEngine(model, card, providers=(('CPUExecutionProvider', {}),))
