@@ -412,7 +412,7 @@ def test_a_result_is_kept_beside_the_engine_and_a_refused_one_is_not_built_again
     robot: Robot,
 ) -> None:
     cache, key, stored = stored_engine(robot.request())
-    good = Parity('fp32', 8, 24, 1.0001, 0.0002, 0.0001, 0.001, 0)
+    good = Parity('fp32', 8, 24, 1.0001, 0.0002, 0.0003, 0.0001, 0.001, 0.002, 0.01, 0)
     cache.store(key, dataclasses.replace(stored, parity=good))
     found, _ = cache.find(key)
     assert found is not None

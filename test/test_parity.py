@@ -133,6 +133,16 @@ def _negative(out: np.ndarray, run: int) -> np.ndarray:
     return out
 
 
+def _part(factor: float, rows: slice, columns: slice, *, last: bool = False) -> Change:
+    """Depth of a part of the image is off: of all places of a batch, or of the last of three."""
+
+    def change(out: np.ndarray, run: int) -> np.ndarray:
+        out[2 if last else 0 :, :, rows, columns] *= np.float32(factor)
+        return out
+
+    return change
+
+
 #: What is wrong, and the words that must be in what is found.
 FAULTS: dict[str, tuple[Change, str]] = {
     'scaled up': (lambda out, run: out * np.float32(1.03), r'scaled by 1\.03'),
@@ -157,12 +167,25 @@ FAULTS: dict[str, tuple[Change, str]] = {
     'nothing written': (lambda out, run: None, 'pixels without depth'),  # type: ignore[dict-item]
     'one depth for all': (lambda out, run: np.full_like(out, np.median(out)), 'depth error'),
     'rows shifted': (lambda out, run: np.roll(out, 2, 2), 'depth error|99th percentile'),
+    'one corner': (_part(1.06, slice(80, 96), slice(224, 256)), 'scale of one region off by 6'),
+    'a twentieth': (_part(0.94, slice(20, 41), slice(90, 147)), 'scale of one region off by 6'),
+    'a corner of the last place': (
+        _part(1.05, slice(0, 16), slice(0, 32), last=True),
+        'median depth error of one region',
+    ),
+    'one column': (_part(1.2, slice(0, 96), slice(77, 78)), 'depth error of one pixel'),
+    'one row of one run': (
+        lambda out, run: _part(3.5, slice(50, 51), slice(0, 256))(out, run) if run == 5 else out,
+        'depth error of one pixel',
+    ),
 }
+#: What 8 bits do not tell from their own errors.
+IN_HALF = {'blurred', 'rows shifted', 'a corner of the last place', 'one column'}
 
 
 @pytest.mark.parametrize(
     ('fault', 'precision'),
-    [(name, 'fp16' if name in {'blurred', 'rows shifted'} else 'int8') for name in FAULTS],
+    [(name, 'fp16' if name in IN_HALF else 'int8') for name in FAULTS],
 )
 def test_an_engine_that_is_wrong_is_refused_with_the_figures(
     fault: str, precision: str, default_frames: np.ndarray
@@ -241,10 +264,13 @@ def test_a_result_survives_being_stored(default_frames: np.ndarray) -> None:
             parity_from_json(damaged)
 
 
-def test_tolerances_let_no_three_per_cent_of_scale_pass() -> None:
+def test_no_tolerance_takes_more_than_half_of_what_the_fit_of_the_scale_leaves_open() -> None:
     for tolerance in TOLERANCES.values():
-        assert tolerance.scale < 0.029
-        assert tolerance.frame_scale <= 0.03
+        assert tolerance.frame_scale <= 0.02
+        # Of what the fit of the shipped model's scale leaves open, at most half.
+        scale = read_card(DEFAULT_MODEL).scale
+        assert scale is not None
+        assert tolerance.scale <= (scale.high - scale.low) / 4
     limits = [dataclasses.astuple(TOLERANCES[name]) for name in ('fp32', 'fp16', 'int8')]
     assert limits == sorted(limits)
     assert np.all(np.diff(limits, axis=0) >= 0), 'what int8 refuses, all refuse'
