@@ -41,6 +41,7 @@ class Cuda:
         self.calls: list[str] = []
         self.recording: list[Callable[[], None]] | None = None
         self.full = False
+        self.found: tuple[Any, int] = (real_cuda.cudaError_t.cudaSuccess, 1)
         self.name = b'Simulated'
         attributes = real_cuda.cudaDeviceAttr
         self._attributes = {
@@ -86,8 +87,11 @@ class Cuda:
     def _cudaGetLastError(self) -> None:  # noqa: N802
         pass
 
-    def _cudaGetDeviceCount(self) -> int:  # noqa: N802
-        return 1
+    def cudaGetDeviceCount(self) -> tuple[Any, int]:  # noqa: N802
+        return self.found
+
+    def _cudaRuntimeGetVersion(self) -> int:  # noqa: N802
+        return 13020
 
     def _cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
         return SimpleNamespace(name=self.name)

@@ -563,7 +563,7 @@ def test_the_command_calibrates_on_a_drive(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ([], 'no GPU of NVIDIA can be used: '),
+        ([], 'no GPU of NVIDIA can be used: .* --compute-capability 8.9'),
         (['missing.onnx'], r'missing\.onnx: cannot open the model file'),
         (['--compute-capability', '8.7'], r'builds for compute capability 7\.5, .* not 8\.7'),
         (['--compute-capability', '8.9', '--precision', 'int8'], 'int8 must be calibrated'),

@@ -16,6 +16,7 @@ from samples import make_card, random_images, write_model
 
 pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 
+from cuda.bindings import runtime as real_cuda
 from simulated_gpu import Cuda, SimulatedTensorRT
 from tensorrt_api import VERSIONS, tensorrt_api
 
@@ -258,6 +259,30 @@ def test_a_lack_of_memory_is_named_and_nothing_is_kept(robot_machine: Machine) -
     with pytest.raises(EngineError, match='cudaHostAlloc failed: cudaErrorMemoryAllocation'):
         robot_machine.open()
     assert not robot_machine.cuda.memory
+
+
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        ('cudaErrorInsufficientDriver', 'driver is not installed here, or is older than CUDA 13,'),
+        ('cudaErrorNoDevice', 'the driver shows none; CUDA_VISIBLE_DEVICES may hide it'),
+        ('cudaSuccess', 'the driver shows none'),
+        ('cudaErrorSystemDriverMismatch', 'of different versions; restart'),
+        ('cudaErrorStubLibrary', 'look at LD_LIBRARY_PATH'),
+        ('cudaErrorDevicesUnavailable', 'another program keeps it to itself'),
+        ('cudaErrorUnknown', 'nvidia-smi may say why'),
+    ],
+)
+def test_why_there_is_no_gpu_is_said_in_one_line(
+    robot_machine: Machine, error: str, message: str
+) -> None:
+    status = real_cuda.cudaError_t[error]
+    robot_machine.cuda.found = (status, 0)
+    with pytest.raises(EngineError, match=message) as caught:
+        find_gpu()
+    name = 'cudaErrorNoDevice' if error == 'cudaSuccess' else error
+    assert str(caught.value).endswith(f'({name})')
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(

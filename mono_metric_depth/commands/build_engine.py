@@ -106,7 +106,10 @@ def _build(options: argparse.Namespace) -> None:
                 f'{find_gpu().compute_capability}): run build_engine on the robot'
             )
     else:
-        bindings, gpu = usable_tensorrt()
+        try:
+            bindings, gpu = usable_tensorrt()
+        except EngineError as err:
+            fail(f'{err}. To build for a GPU elsewhere: --compute-capability 8.9 (pip extra rtx)')
         capability = gpu.compute_capability
     request = EngineRequest(
         options.model,

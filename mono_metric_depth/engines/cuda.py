@@ -19,6 +19,26 @@ from mono_metric_depth.engines import EngineError
 _LOG = logging.getLogger(__name__)
 
 
+#: Why CUDA finds no GPU, by its error.
+_CAUSES = {
+    'cudaErrorInsufficientDriver': (
+        "NVIDIA's driver is not installed here, or is older than CUDA {}, which the installed "
+        'cuda-bindings are for'
+    ),
+    'cudaErrorNoDevice': (
+        'the driver shows none; CUDA_VISIBLE_DEVICES may hide it, and a container must be '
+        'started with it (--gpus all, --runtime nvidia)'
+    ),
+    'cudaErrorSystemDriverMismatch': (
+        "parts of NVIDIA's driver are of different versions; restart after an update"
+    ),
+    'cudaErrorStubLibrary': (
+        "a stub of libcuda.so is found before the driver's own; look at LD_LIBRARY_PATH"
+    ),
+    'cudaErrorDevicesUnavailable': 'another program keeps it to itself',
+}
+
+
 @dataclass(frozen=True)
 class Gpu:
     """The GPU in use, the first one that CUDA shows.
@@ -88,12 +108,16 @@ def find_gpu() -> Gpu:
     """
     attributes = runtime().cudaDeviceAttr
     try:
-        count = call('cudaGetDeviceCount')
-    except (EngineError, RuntimeError) as err:
+        status, count = runtime().cudaGetDeviceCount()
+    except RuntimeError as err:  # a library of CUDA is missing
         msg = f'no GPU of NVIDIA can be used: {err}'
         raise EngineError(msg) from err
-    if not count:
-        msg = 'there is no GPU of NVIDIA'
+    if int(status) != 0 or not count:
+        name = getattr(status, 'name', str(status)) if int(status) else 'cudaErrorNoDevice'
+        cause = _CAUSES.get(name, 'nvidia-smi may say why')
+        if '{}' in cause:
+            cause = cause.format(call('cudaRuntimeGetVersion') // 1000)
+        msg = f'no GPU of NVIDIA can be used: {cause} ({name})'
         raise EngineError(msg)
     name = call('cudaGetDeviceProperties', 0).name
     major, minor, integrated = (
