@@ -40,7 +40,7 @@ class Cuda:
         self.memory: dict[int, Any] = {}
         self.calls: list[str] = []
         self.recording: list[Callable[[], None]] | None = None
-        self.full = False
+        self.full = self.broken = False
         self.found: tuple[Any, int] = (real_cuda.cudaError_t.cudaSuccess, 1)
         self.name = b'Simulated'
         attributes = real_cuda.cudaDeviceAttr
@@ -60,6 +60,8 @@ class Cuda:
             self.calls.append(name)
             if name in {'cudaMalloc', 'cudaHostAlloc'} and self.full:
                 return (real_cuda.cudaError_t.cudaErrorMemoryAllocation, None)
+            if self.broken:
+                return (real_cuda.cudaError_t.cudaErrorIllegalAddress, None)
             result = getattr(self, f'_{name}')(*arguments)
             done = real_cuda.cudaError_t.cudaSuccess
             return (done,) if result is None else (done, result)
@@ -120,6 +122,7 @@ class Cuda:
 
     def _cudaStreamEndCapture(self, stream: int) -> Any:  # noqa: N802
         recorded, self.recording = self.recording, None
+        assert recorded is not None, 'nothing was being recorded'
         return _Graph(recorded)
 
     def _cudaGraphInstantiate(self, graph: Any, flags: int) -> Any:  # noqa: N802
@@ -263,7 +266,7 @@ class SimulatedTensorRT:
     def _OnnxParser(self, network: Any, logger: Any) -> Any:  # noqa: N802
         def parse(model: bytes) -> bool:
             try:
-                session = ort.InferenceSession(model)
+                session = _session(model)
             except Exception:
                 return False
             tensor = session.get_inputs()[0]
@@ -333,7 +336,7 @@ class SimulatedTensorRT:
             found = json.loads(plan)
         except ValueError:
             return None
-        session = ort.InferenceSession(base64.b64decode(found['onnx']))
+        session = _session(base64.b64decode(found['onnx']))
         tensors = [*session.get_inputs(), *session.get_outputs()]
         shapes = {
             tensor.name: [size if isinstance(size, int) else -1 for size in tensor.shape]
@@ -421,6 +424,12 @@ class SimulatedTensorRT:
             set_tensor_address=keep(addresses),
             execute_async_v3=execute,
         )
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # others would spin while they wait
+    return ort.InferenceSession(model, options)
 
 
 def _at(address: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

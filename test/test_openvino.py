@@ -89,7 +89,6 @@ def test_networks_of_others_are_run(tmp_path: Path, kind: str) -> None:
             {'canonical_camera': Camera(64, 24, 30, 30, 15, 11)},
             r'\[1, 3, 24, 64\]',
         ),
-        ({'shape': (2, 3, 24, 32)}, {}, 'takes 2 images at once, not 1: ask for 2'),
         ({'shape': (1, 1, 24, 32), 'weights': (1.0,)}, {}, r'asks for float32 \[1, 3, 24, 32\]'),
         ({'dtype': np.float16}, {}, r"input 'image' is tensor\(float16\)"),
         ({'extra_input': True}, {}, r'only input'),

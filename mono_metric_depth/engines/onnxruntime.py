@@ -96,8 +96,7 @@ class OnnxRuntimeEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run at most. A model whose own batch size is fixed at 1 gives an engine
-            of batch 1; fixed at another size, it must be this one, and every run computes all.
+        batch: Images per run at most; the model's own batch size where that is fixed.
         threads: Threads within an operator; 0 for as many as there are cores.
         providers: Execution providers in order of preference, with their settings.
 

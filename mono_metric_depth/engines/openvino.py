@@ -24,7 +24,7 @@ class OpenVinoEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run at most; 1 where the model's own batch size is fixed at 1.
+        batch: Images per run at most; the model's own batch size where that is fixed.
         threads: Threads; 0 for as many as there are cores.
 
     Raises:
