@@ -358,7 +358,7 @@ class SimulatedTensorRT:
             get_tensor_shape=lambda name: shapes[name],
             get_tensor_profile_shape=lambda name, index: found['shapes'][index][name],
             device_memory_size_v2=SCRATCH,
-            create_execution_context=lambda strategy: self._context(session, strategy),
+            create_execution_context=lambda strategy: self._context(session, strategy, found),
             create_runtime_config=self._runtime_config,
         )
 
@@ -377,11 +377,16 @@ class SimulatedTensorRT:
             strategies=strategies,
         )
 
-    def _context(self, session: ort.InferenceSession, strategy: Any) -> Any:
+    def _context(self, session: ort.InferenceSession, strategy: Any, plan: Any) -> Any:
         if not isinstance(strategy, enum.IntEnum):  # of the runtime's configuration
             (strategy,) = strategy._has['strategies']
         assert strategy.name == 'USER_MANAGED'
         scratch: list[int] = []
+        ranges = [
+            ({name: low}, {name: high})
+            for shapes_of in plan['shapes']
+            for name, (low, _, high) in shapes_of.items()
+        ]
         addresses: dict[str, int] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         (output,) = session.get_outputs()
@@ -408,6 +413,12 @@ class SimulatedTensorRT:
             ((_, shape),) = shapes.items()
             return [shape[0], *output.shape[1:]]
 
+        def set_shape(name: str, shape: tuple[int, ...]) -> bool:
+            if any(not low[name][0] <= shape[0] <= high[name][0] for low, high in ranges):
+                return False
+            shapes[name] = shape
+            return True
+
         def take_memory(memory: int, size: int) -> None:
             assert size == SCRATCH
             assert len(self.cuda.memory[memory]) >= size
@@ -420,7 +431,7 @@ class SimulatedTensorRT:
             'IExecutionContext',
             set_device_memory=take_memory,
             get_tensor_shape=output_shape,
-            set_input_shape=keep(shapes),
+            set_input_shape=set_shape,
             set_tensor_address=keep(addresses),
             execute_async_v3=execute,
         )
