@@ -66,7 +66,11 @@ def built_network(what: str, content: bytes, card: ModelCard, batch: int) -> byt
     _prepend(onnx, graph, card, plan)
     _append(onnx, graph, card, plan)
     graph.ClearField('value_info')  # free sizes are chosen now
-    return bytes(model.SerializeToString())
+    try:
+        return bytes(model.SerializeToString())
+    except Exception as err:  # of more than 2 GiB
+        msg = f'{what}: the network cannot be written: {err}'
+        raise EngineError(msg) from err
 
 
 def _tensors(onnx: Any, items: Any) -> dict[str, Tensor]:

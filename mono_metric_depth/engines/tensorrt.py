@@ -43,7 +43,9 @@ class TensorRTEngine:
     """An :class:`~mono_metric_depth.engines.Engine` on TensorRT.
 
     One stream; one upload and one download of pinned memory, or none on a GPU that shares the
-    CPU's. Each number of images is recorded as a CUDA graph when it is warmed up.
+    CPU's. Each number of images is recorded as a CUDA graph when it is warmed up. The GPU
+    normalises; images are aligned on the CPU, which takes about as long as copying the whole image
+    to where the GPU could read it (docs/hot_path.md).
 
     Args:
         plan: The serialised engine. It is machine code: only load one that this machine built.
