@@ -64,7 +64,7 @@ class Normaliser:
             ('rgb'.index(channel), *factor_and_offset(normalisation, index))
             for index, channel in enumerate(normalisation.channels)
         ]
-        self._plane: NDArray[np.uint8] = np.empty(size, np.uint8)
+        self._split = [np.empty(size, np.uint8) for _ in range(CHANNELS)]
 
     def write(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Normalise images; what was not seen becomes 0, the mean of what the network knows.
@@ -74,13 +74,12 @@ class Normaliser:
             out: Where to, (n, 3, height, width) float32.
         """
         for image, planes in zip(images, out, strict=True):
+            *colours, seen = cv2.split(image, self._split)
             for plane, (channel, factor, offset) in zip(planes, self._channels, strict=True):
-                cv2.extractChannel(image, channel, self._plane)
-                np.multiply(self._plane, factor, out=plane)
+                np.multiply(colours[channel], factor, out=plane)
                 plane -= offset
-            cv2.extractChannel(image, 3, self._plane)
-            if not self._plane.all():
-                planes *= self._plane
+            if not seen.all():
+                planes *= seen
 
 
 def factor_and_offset(normalisation: Normalisation, index: int) -> tuple[np.float32, np.float32]:
