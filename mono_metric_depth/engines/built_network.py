@@ -106,6 +106,7 @@ def _prepend(onnx: Any, graph: Any, card: ModelCard, plan: BatchPlan) -> None:
     part = iter(f'{_OURS}{number}' for number in range(9))
     floats, planes, colours, seen, scaled, shifted = (next(part) for _ in range(6))
     front = [
+        # First: TensorRT lets nothing but a cast read bytes (NVIDIA/TensorRT issue 3985).
         node('Cast', [INPUT], [floats], to=kind),
         node('Transpose', [floats], [planes], perm=[0, 3, 1, 2]),
         node('Gather', [planes, names['colours']], [colours], axis=1),
