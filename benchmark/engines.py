@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def network_inputs() -> np.ndarray:
-    """(n, 3, h, w) of drives to calibrate on."""
+    """(n, h, w, 4) of drives to calibrate on."""
     estimator, inputs = DepthEstimator.load(DEFAULT_MODEL), []
     for name in CALIBRATION:
         drive = open_sequence(name)

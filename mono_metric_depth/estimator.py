@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mono_metric_depth.alignment import Alignment, Resolution
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import Engine
+from mono_metric_depth.engines.network_image import write_network_image
 from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCard, ModelCardError, read_card
@@ -344,7 +345,7 @@ class DepthEstimator:
         with self._aligning:
             pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
-        self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[place])
+        write_network_image(aligned, alignment.seen, self.engine.input[place])
 
         def network_image() -> Image:
             if alignment.rotation is None:

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.card_entries import (
     TENSORS,
@@ -25,7 +22,6 @@ from mono_metric_depth.card_entries import (
 )
 from mono_metric_depth.card_entries import ModelCardError as ModelCardError
 from mono_metric_depth.doubt import DOUBTS, Doubt, disagreement
-from mono_metric_depth.image import Image
 from mono_metric_depth.mount_statistics import MountStatistics
 from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
 from mono_metric_depth.printable import printable
@@ -81,25 +77,6 @@ class Normalisation:
             _require('normalisation.std', value, _DEVIATIONS)
         for value in self.mean:
             _require('normalisation.mean', value, (-_LARGEST_MEAN, _LARGEST_MEAN))
-
-    def apply(self, image: Image, seen: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
-        """Write an image as the network takes it.
-
-        Args:
-            image: Of the network's size.
-            seen: (height, width) bool; the rest becomes 0.
-            out: Where to, (3, height, width) float32.
-        """
-        full_scale = float(np.iinfo(image.pixels.dtype).max)
-        for index, channel in enumerate(self.channels):
-            mean, std = self.mean[index], self.std[index]
-            plane = image.pixels
-            if plane.ndim == 3:
-                plane = plane[..., image.channels.index(channel)]
-            np.multiply(plane, np.float32(1 / (full_scale * std)), out=out[index])
-            out[index] -= np.float32(mean / std)
-        if not seen.all():
-            out *= seen
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,13 @@ def make_card(**entries: Any) -> ModelCard:
     return ModelCard(**{**values, **entries})
 
 
+def random_images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """(n, h, w, 4) uint8 as engines take it: each pixel another colour, all of them seen."""
+    images = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    images[..., 3] = 1
+    return images
+
+
 def write_model(
     path: Path,
     *,

@@ -27,6 +27,8 @@ from tensorrt_api import tensorrt_api
 
 from mono_metric_depth.engines.tensorrt_bindings import Bindings
 
+#: Bytes that a network needs while it runs.
+SCRATCH = 12345
 #: Changes outputs of the simulated GPU: (outputs, number of the run) -> outputs.
 Fault = Callable[[np.ndarray, int], np.ndarray]
 
@@ -38,7 +40,8 @@ class Cuda:
         self.memory: dict[int, Any] = {}
         self.calls: list[str] = []
         self.recording: list[Callable[[], None]] | None = None
-        self.full = False
+        self.full = self.broken = False
+        self.found: tuple[Any, int] = (real_cuda.cudaError_t.cudaSuccess, 1)
         self.name = b'Simulated'
         attributes = real_cuda.cudaDeviceAttr
         self._attributes = {
@@ -57,6 +60,8 @@ class Cuda:
             self.calls.append(name)
             if name in {'cudaMalloc', 'cudaHostAlloc'} and self.full:
                 return (real_cuda.cudaError_t.cudaErrorMemoryAllocation, None)
+            if self.broken:
+                return (real_cuda.cudaError_t.cudaErrorIllegalAddress, None)
             result = getattr(self, f'_{name}')(*arguments)
             done = real_cuda.cudaError_t.cudaSuccess
             return (done,) if result is None else (done, result)
@@ -81,8 +86,14 @@ class Cuda:
     _cudaMalloc = _cudaHostAlloc = _allocate  # noqa: N815
     _cudaFree = _cudaFreeHost = _free  # noqa: N815
 
-    def _cudaGetDeviceCount(self) -> int:  # noqa: N802
-        return 1
+    def _cudaGetLastError(self) -> None:  # noqa: N802
+        pass
+
+    def cudaGetDeviceCount(self) -> tuple[Any, int]:  # noqa: N802
+        return self.found
+
+    def _cudaRuntimeGetVersion(self) -> int:  # noqa: N802
+        return 13020
 
     def _cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
         return SimpleNamespace(name=self.name)
@@ -111,6 +122,7 @@ class Cuda:
 
     def _cudaStreamEndCapture(self, stream: int) -> Any:  # noqa: N802
         recorded, self.recording = self.recording, None
+        assert recorded is not None, 'nothing was being recorded'
         return _Graph(recorded)
 
     def _cudaGraphInstantiate(self, graph: Any, flags: int) -> Any:  # noqa: N802
@@ -254,7 +266,7 @@ class SimulatedTensorRT:
     def _OnnxParser(self, network: Any, logger: Any) -> Any:  # noqa: N802
         def parse(model: bytes) -> bool:
             try:
-                session = ort.InferenceSession(model)
+                session = _session(model)
             except Exception:
                 return False
             tensor = session.get_inputs()[0]
@@ -324,7 +336,7 @@ class SimulatedTensorRT:
             found = json.loads(plan)
         except ValueError:
             return None
-        session = ort.InferenceSession(base64.b64decode(found['onnx']))
+        session = _session(base64.b64decode(found['onnx']))
         tensors = [*session.get_inputs(), *session.get_outputs()]
         shapes = {
             tensor.name: [size if isinstance(size, int) else -1 for size in tensor.shape]
@@ -340,12 +352,13 @@ class SimulatedTensorRT:
             num_io_tensors=len(names),
             get_tensor_name=lambda index: names[index],
             get_tensor_mode=lambda name: modes.INPUT if name in inputs else modes.OUTPUT,
-            get_tensor_dtype=lambda name: (
-                types.FLOAT if kinds[name] == 'tensor(float)' else types.HALF
-            ),
+            get_tensor_dtype=lambda name: types[
+                {'float': 'FLOAT', 'uint8': 'UINT8'}[kinds[name][7:-1]]
+            ],
             get_tensor_shape=lambda name: shapes[name],
             get_tensor_profile_shape=lambda name, index: found['shapes'][index][name],
-            create_execution_context=lambda *configuration: self._context(session),
+            device_memory_size_v2=SCRATCH,
+            create_execution_context=lambda strategy: self._context(session, strategy, found),
             create_runtime_config=self._runtime_config,
         )
 
@@ -355,13 +368,25 @@ class SimulatedTensorRT:
             serialize=lambda: b'compiled',
             deserialize=lambda content: setattr(self, 'kept', content),
         )
+        strategies: list[Any] = []
         return self._made(
             'IRuntimeConfig',
             create_runtime_cache=lambda: cache,
             set_runtime_cache=lambda cache: True,
+            set_execution_context_allocation_strategy=strategies.append,
+            strategies=strategies,
         )
 
-    def _context(self, session: ort.InferenceSession) -> Any:
+    def _context(self, session: ort.InferenceSession, strategy: Any, plan: Any) -> Any:
+        if not isinstance(strategy, enum.IntEnum):  # of the runtime's configuration
+            (strategy,) = strategy._has['strategies']
+        assert strategy.name == 'USER_MANAGED'
+        scratch: list[int] = []
+        ranges = [
+            ({name: low}, {name: high})
+            for shapes_of in plan['shapes']
+            for name, (low, _, high) in shapes_of.items()
+        ]
         addresses: dict[str, int] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         (output,) = session.get_outputs()
@@ -369,30 +394,56 @@ class SimulatedTensorRT:
         def execute(stream: int) -> bool:
             if self.cuda.recording is not None and self.uncapturable:
                 return False
+            (memory,) = scratch
+            assert self.cuda.memory[memory], 'its scratch memory was given back'
             self.cuda.enqueue(compute)
             return True
 
         def compute() -> None:
             ((name, shape),) = shapes.items()
-            images = _at(addresses[name], shape)
+            images = _at(addresses[name], shape, np.uint8)
             (found,) = session.run(None, {name: images})
             self.runs += 1
             if self.fault is not None:
                 found = self.fault(found, self.runs)
-            _at(addresses[output.name], found.shape)[:] = found
+            _at(addresses[output.name], found.shape, np.float32)[:] = found
+
+        def output_shape(name: str) -> list[int]:
+            assert name == output.name
+            ((_, shape),) = shapes.items()
+            return [shape[0], *output.shape[1:]]
+
+        def set_shape(name: str, shape: tuple[int, ...]) -> bool:
+            if any(not low[name][0] <= shape[0] <= high[name][0] for low, high in ranges):
+                return False
+            shapes[name] = shape
+            return True
+
+        def take_memory(memory: int, size: int) -> None:
+            assert size == SCRATCH
+            assert len(self.cuda.memory[memory]) >= size
+            scratch[:] = [memory]
 
         def keep(values: dict[str, Any]) -> Callable[[str, Any], bool]:
             return lambda name, value: values.update({name: value}) is None
 
         return self._made(
             'IExecutionContext',
-            set_input_shape=keep(shapes),
+            set_device_memory=take_memory,
+            get_tensor_shape=output_shape,
+            set_input_shape=set_shape,
             set_tensor_address=keep(addresses),
             execute_async_v3=execute,
         )
 
 
-def _at(address: int, shape: tuple[int, ...]) -> np.ndarray:
-    size = 4 * int(np.prod(shape))
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # others would spin while they wait
+    return ort.InferenceSession(model, options)
+
+
+def _at(address: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    size = np.dtype(dtype).itemsize * int(np.prod(shape))
     memory = (ctypes.c_char * size).from_address(address)
-    return np.frombuffer(memory, np.float32).reshape(shape)
+    return np.frombuffer(memory, dtype).reshape(shape)

@@ -13,6 +13,7 @@ from samples import CANONICAL, make_card, write_model
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.estimator import DepthEstimate, DepthEstimator, EstimatorError
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCardError, Normalisation, write_card
@@ -28,12 +29,12 @@ class StillEngine:
 
     def __init__(self, output: Any = 5.0, camera: Camera = CANONICAL) -> None:
         size = (camera.height, camera.width)
-        self.input = np.full((1, 3, *size), np.nan, np.float32)
+        self.input = np.full((1, *size, 4), 255, np.uint8)
         self.output = np.zeros((1, 1, *size), np.float32)
         self.output[:] = output
 
     def run(self, images: int) -> None:
-        assert math.isfinite(self.input.sum())
+        assert self.input[..., 3].max() <= 1, 'it was not written'
 
     def warm_up(self) -> None:
         pass
@@ -110,7 +111,7 @@ def test_the_network_gets_normalised_channels_in_its_order_and_zero_where_unseen
         estimate = estimator.estimate(Image(rgb, 'rgb'), narrow)
         values = np.array([10, 100, 200] if channels == 'rgb' else [200, 100, 10]) / 255
         expected = (values - normalisation.mean) / normalisation.std
-        found = estimator.engine.input[0]
+        (found,) = normalised(estimator.engine.input, normalisation)
         seen = estimate.alignment.seen
         assert 0.2 < seen.mean() < 0.8
         for plane, value in zip(found, expected, strict=True):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 from random_networks import CARD, trained
+from samples import random_images
 from torch import nn
 
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
@@ -53,7 +54,7 @@ def test_an_exported_network_takes_any_number_of_images(
 ) -> None:
     engine = OnnxRuntimeEngine(exported[name], CARD, batch=3, threads=1)
     assert len(engine.input) == 3
-    engine.input[:] = np.random.default_rng(0).uniform(-2, 2, engine.input.shape)
+    engine.input[:] = random_images(engine.input.shape)
     engine.run(3)
     together = engine.output.copy()
     engine.input[0] = engine.input[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import make_card, write_model
+from samples import make_card, random_images, write_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import Engine, EngineError
@@ -26,9 +26,8 @@ def test_the_shipped_network_gives_the_same_depth_as_on_onnx_runtime(batch: int)
     other = OnnxRuntimeEngine(DEFAULT_MODEL, card, batch=batch, threads=1)
     buffers = engine.input, engine.output
     engine.warm_up()
-    random = np.random.default_rng(0)
     for images in (batch, 1):
-        engine.input[:] = random.uniform(-2, 2, engine.input.shape)
+        engine.input[:] = random_images(engine.input.shape, images)
         other.input[:] = engine.input
         engine.output[:] = np.nan
         engine.run(images)
@@ -74,9 +73,10 @@ def test_networks_of_others_are_run(tmp_path: Path, kind: str) -> None:
     engine = OpenVinoEngine(tmp_path / 'foreign.onnx', make_card(), batch=2, threads=1)
     batch = 1 if kind in {'static', 'no batch'} else 2
     assert engine.output.shape == (batch, 1, 24, 32)
-    engine.input[:] = np.random.default_rng(0).uniform(0, 1, engine.input.shape)
+    engine.input[:] = random_images(engine.input.shape)
     engine.run(batch)
-    np.testing.assert_allclose(engine.output, engine.input.mean(1, keepdims=True), rtol=1e-5)
+    mean = engine.input[:, None, ..., :3].mean(-1) / 255
+    np.testing.assert_allclose(engine.output, mean, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,6 @@ def test_networks_of_others_are_run(tmp_path: Path, kind: str) -> None:
             {'canonical_camera': Camera(64, 24, 30, 30, 15, 11)},
             r'\[1, 3, 24, 64\]',
         ),
-        ({'shape': (2, 3, 24, 32)}, {}, r'asks for float32 \[1, 3, 24, 32\]'),
         ({'shape': (1, 1, 24, 32), 'weights': (1.0,)}, {}, r'asks for float32 \[1, 3, 24, 32\]'),
         ({'dtype': np.float16}, {}, r"input 'image' is tensor\(float16\)"),
         ({'extra_input': True}, {}, r'only input'),

@@ -14,10 +14,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from samples import make_card, write_model
+from samples import make_card, random_images, write_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import (
     TOLERANCES,
@@ -27,7 +28,7 @@ from mono_metric_depth.engines.parity import (
 )
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.estimator import DEFAULT_MODEL
-from mono_metric_depth.model_card import ModelCard, Normalisation, read_card
+from mono_metric_depth.model_card import ModelCard, read_card
 
 KINDS = ('depth', 'inverse_depth', 'disparity')
 Change = Callable[[np.ndarray, int], np.ndarray]
@@ -93,16 +94,15 @@ def check(change: Change, precision: str, frames: np.ndarray) -> Parity:
 def test_the_stored_frames_are_what_the_network_knows(default_frames: np.ndarray) -> None:
     card = read_card(DEFAULT_MODEL)
     camera = card.canonical_camera
-    assert default_frames.shape == (8, 3, camera.height, camera.width)
-    assert np.isfinite(default_frames).all()
+    assert default_frames.shape == (8, camera.height, camera.width, 4)
+    inputs = normalised(default_frames, card.normalisation)
     for first in range(8):
         for second in range(first):
-            assert np.abs(default_frames[first] - default_frames[second]).mean() > 0.3
-    assert 0.5 < default_frames.std() < 1.5
-    swapped = dataclasses.replace(card, normalisation=Normalisation('bgr'))
-    assert not np.allclose(parity_frames(swapped), default_frames)
+            assert np.abs(inputs[first] - inputs[second]).mean() > 0.3
+    assert 0.5 < inputs.std() < 1.5
+    assert 0.8 < default_frames[..., 3].mean() < 1
     narrow = dataclasses.replace(card, canonical_camera=Camera(70, 70, 60.0, 60.0, 35.0, 35.0))
-    assert parity_frames(narrow).shape == (8, 3, 70, 70)
+    assert parity_frames(narrow).shape == (8, 70, 70, 4)
 
 
 def test_an_engine_that_is_right_passes() -> None:
@@ -133,6 +133,16 @@ def _negative(out: np.ndarray, run: int) -> np.ndarray:
     return out
 
 
+def _part(factor: float, rows: slice, columns: slice, *, last: bool = False) -> Change:
+    """Depth of a part of the image is off: of all places of a batch, or of the last of three."""
+
+    def change(out: np.ndarray, run: int) -> np.ndarray:
+        out[2 if last else 0 :, :, rows, columns] *= np.float32(factor)
+        return out
+
+    return change
+
+
 #: What is wrong, and the words that must be in what is found.
 FAULTS: dict[str, tuple[Change, str]] = {
     'scaled up': (lambda out, run: out * np.float32(1.03), r'scaled by 1\.03'),
@@ -157,12 +167,25 @@ FAULTS: dict[str, tuple[Change, str]] = {
     'nothing written': (lambda out, run: None, 'pixels without depth'),  # type: ignore[dict-item]
     'one depth for all': (lambda out, run: np.full_like(out, np.median(out)), 'depth error'),
     'rows shifted': (lambda out, run: np.roll(out, 2, 2), 'depth error|99th percentile'),
+    'one corner': (_part(1.06, slice(80, 96), slice(224, 256)), 'scale of one region off by 6'),
+    'a twentieth': (_part(0.94, slice(20, 41), slice(90, 147)), 'scale of one region off by 6'),
+    'a corner of the last place': (
+        _part(1.05, slice(0, 16), slice(0, 32), last=True),
+        'median depth error of one region',
+    ),
+    'one column': (_part(1.2, slice(0, 96), slice(77, 78)), 'depth error of one pixel'),
+    'one row of one run': (
+        lambda out, run: _part(3.5, slice(50, 51), slice(0, 256))(out, run) if run == 5 else out,
+        'depth error of one pixel',
+    ),
 }
+#: What 8 bits do not tell from their own errors.
+IN_HALF = {'blurred', 'rows shifted', 'a corner of the last place', 'one column'}
 
 
 @pytest.mark.parametrize(
     ('fault', 'precision'),
-    [(name, 'fp16' if name in {'blurred', 'rows shifted'} else 'int8') for name in FAULTS],
+    [(name, 'fp16' if name in IN_HALF else 'int8') for name in FAULTS],
 )
 def test_an_engine_that_is_wrong_is_refused_with_the_figures(
     fault: str, precision: str, default_frames: np.ndarray
@@ -179,7 +202,7 @@ def test_the_scale_is_that_of_depth_whatever_the_network_puts_out(
     kind: str, factor: float, tmp_path: Path
 ) -> None:
     path, card = write_model(tmp_path / 'tiny.onnx'), make_card(output_kind=kind)
-    frames = np.random.default_rng(1).uniform(0.5, 3, (5, 3, 24, 32)).astype(np.float32)
+    frames = random_images((5, 24, 32, 4))
     engine = WrongEngine(path, card, lambda out, run: out * np.float32(factor))
     parity = measure_parity(engine, path, card, frames, 'int8')
     assert parity.scale_ratio == pytest.approx(factor if kind == 'depth' else 1 / factor, rel=1e-3)
@@ -189,8 +212,8 @@ def test_the_scale_is_that_of_depth_whatever_the_network_puts_out(
 def test_what_is_infinitely_far_in_both_is_equal(tmp_path: Path) -> None:
     path = write_model(tmp_path / 'tiny.onnx', low=0.0)
     card = make_card(output_kind='inverse_depth')
-    frames = np.random.default_rng(1).uniform(0.5, 3, (5, 3, 24, 32)).astype(np.float32)
-    frames[:, :, :8] = -1.0  # sky
+    frames = random_images((5, 24, 32, 4))
+    frames[:, :8] = 0  # sky
     assert measure_parity(
         WrongEngine(path, card, lambda out, run: out), path, card, frames, 'fp32'
     ).passed
@@ -214,7 +237,7 @@ def test_every_place_is_checked_with_few_frames_or_the_same_ones(
     tmp_path: Path, same: bool
 ) -> None:
     path = write_model(tmp_path / 'tiny.onnx')
-    frames = np.random.default_rng(1).uniform(0.5, 3, (2, 3, 24, 32)).astype(np.float32)
+    frames = random_images((2, 24, 32, 4))
     if same:
         frames[:] = frames[0]
 
@@ -241,10 +264,13 @@ def test_a_result_survives_being_stored(default_frames: np.ndarray) -> None:
             parity_from_json(damaged)
 
 
-def test_tolerances_let_no_three_per_cent_of_scale_pass() -> None:
+def test_no_tolerance_takes_more_than_half_of_what_the_fit_of_the_scale_leaves_open() -> None:
     for tolerance in TOLERANCES.values():
-        assert tolerance.scale < 0.029
-        assert tolerance.frame_scale <= 0.03
+        assert tolerance.frame_scale <= 0.02
+        # Of what the fit of the shipped model's scale leaves open, at most half.
+        scale = read_card(DEFAULT_MODEL).scale
+        assert scale is not None
+        assert tolerance.scale <= (scale.high - scale.low) / 4
     limits = [dataclasses.astuple(TOLERANCES[name]) for name in ('fp32', 'fp16', 'int8')]
     assert limits == sorted(limits)
     assert np.all(np.diff(limits, axis=0) >= 0), 'what int8 refuses, all refuse'

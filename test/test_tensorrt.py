@@ -12,19 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import make_card, write_model
+from samples import CANONICAL, make_card, random_images, write_model
 
 pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 
+from cuda.bindings import runtime as real_cuda
+from foreign_networks import FOREIGN, write_foreign
 from simulated_gpu import Cuda, SimulatedTensorRT
 from tensorrt_api import VERSIONS, tensorrt_api
 
 from mono_metric_depth.engines import EngineError, cuda
 from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import find_gpu
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.engines.tensorrt import TensorRTEngine
+from mono_metric_depth.engines.tensorrt_plan import PlanOptions, build_plan
 from mono_metric_depth.model_card import ModelCard, write_card
 
 Open = Callable[..., TensorRTEngine]
@@ -103,13 +107,13 @@ def test_an_engine_runs_any_number_of_images_with_each_generation_of_bindings(
     engine = machine.open()
     assert engine.name in {f'tensorrt{rtx} {machine.trt.__version__}' for rtx in ('', '_rtx')}
     assert engine.provider == 'Simulated'
-    assert engine.input.shape == (3, 3, 24, 32)
+    assert engine.input.shape == (3, 24, 32, 4)
+    assert engine.input.dtype == np.uint8
     assert engine.output.shape == (3, 1, 24, 32)
     assert engine.parity is not None
     assert engine.parity.passed
-    rng = np.random.default_rng(0)
     for images in (3, 1, 2, 3):
-        engine.input[:] = rng.uniform(0, 3, engine.input.shape)
+        engine.input[:] = random_images(engine.input.shape, images)
         engine.output.fill(-1)
         engine.run(images)
         np.testing.assert_allclose(
@@ -152,27 +156,126 @@ def test_nothing_is_copied_where_gpu_and_cpu_share_memory(
 ) -> None:
     machine = make_machine('10.3.0', tmp_path, monkeypatch, integrated=True)
     engine = machine.open()
-    engine.input[:] = 1.5
+    engine.input[:] = (51, 51, 51, 1)
     engine.run(3)
-    np.testing.assert_allclose(engine.output, 1.5, rtol=1e-5)
+    np.testing.assert_allclose(engine.output, 0.2, rtol=1e-5)
     assert 'cudaMemcpyAsync' not in machine.cuda.calls
     engine.close()
     assert not machine.cuda.memory
 
 
+@pytest.mark.parametrize('kind', FOREIGN)
+def test_networks_of_others_run_as_on_onnx_runtime(robot_machine: Machine, kind: str) -> None:
+    write_card(write_foreign(robot_machine.model, kind), make_card())
+    engine = robot_machine.open()
+    other = OnnxRuntimeEngine(robot_machine.model, make_card(), batch=3)
+    assert engine.output.shape == other.output.shape
+    for images in (len(other.input), 1):
+        engine.input[:] = other.input[:] = random_images(engine.input.shape, images)
+        engine.run(images)
+        other.run(images)
+        np.testing.assert_allclose(engine.output[:images], other.output[:images], rtol=1e-5)
+
+
+def test_an_engine_for_two_or_more_runs_two_where_one_is_wanted(machine: Machine) -> None:
+    engine = machine.open(batch=(2, 3))
+    engine.input[0] = (51, 51, 51, 1)
+    engine.run(1)
+    np.testing.assert_allclose(engine.output[0], 0.2, rtol=1e-5)
+    assert len(engine.input) == 3
+
+
+def test_what_serves_one_number_of_images_each_shares_its_memory(machine: Machine) -> None:
+    engine = machine.open()
+    allocated = machine.cuda.calls.count('cudaMalloc')
+    assert allocated == 3, 'input, output, and what TensorRT needs while it runs'
+    engine.run(1)
+    engine.run(2)
+    assert machine.cuda.calls.count('cudaMalloc') == allocated
+
+
+def test_what_rtx_checks_is_what_it_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_machine('rtx', tmp_path, monkeypatch)
+    engine = machine.open()
+    chosen = engine._configuration.dynamic_shapes_kernel_specialization_strategy
+    assert chosen.name == 'EAGER'
+    assert engine._configuration.cuda_graph_strategy.name == 'WHOLE_GRAPH_CAPTURE'
+
+
+def test_after_a_fatal_error_an_engine_can_still_be_closed(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = machine.open()
+    machine.cuda.broken = True
+    with pytest.raises(EngineError, match='cudaErrorIllegalAddress'):
+        engine.run(1)
+    engine.close()
+    assert 'cudaStreamDestroy failed: cudaErrorIllegalAddress' in caplog.text
+    with pytest.raises(EngineError, match='closed'):
+        engine.run(1)
+
+
+def test_an_error_does_not_pass_for_that_of_the_next_call(robot_machine: Machine) -> None:
+    robot_machine.cuda.full = True
+    robot_machine.cuda.calls.clear()
+    with pytest.raises(EngineError):
+        cuda.call('cudaMalloc', 16)
+    assert robot_machine.cuda.calls == ['cudaMalloc', 'cudaGetLastError']
+
+
+def test_a_runtime_cache_that_cannot_be_kept_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = make_machine('rtx', tmp_path, monkeypatch)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('mono_metric_depth.engines.tensorrt.tempfile.mkstemp', full)
+    card = make_card()
+    content = built_network('tiny', machine.model.read_bytes(), card, 1)
+    options = PlanOptions((1, 1), '8.9')
+    plan = build_plan(machine.trt.bindings(), content, options, progress=False)
+    engine = TensorRTEngine(
+        plan.code,
+        card,
+        bindings=machine.trt.bindings(),
+        gpu=find_gpu(),
+        runtime_cache=tmp_path / 'x.runtime_cache',
+    )
+    engine.warm_up()
+    assert 'x.runtime_cache cannot be kept: No space left' in caplog.text
+    engine.run(1)
+
+
+@pytest.mark.parametrize('wrong', ['a size', 'a name'])
+def test_an_engine_of_another_network_is_refused(robot_machine: Machine, wrong: str) -> None:
+    content = robot_machine.model.read_bytes()
+    if wrong == 'a size':
+        content = built_network('tiny', content, make_card(), 1)
+    bindings = robot_machine.trt.bindings()
+    plan = build_plan(bindings, content, PlanOptions((1, 1), '8.9'), progress=False)
+    card = make_card(canonical_camera=CANONICAL.resized(64, 48))
+    with pytest.raises(EngineError, match='the engine has the tensors'):
+        TensorRTEngine(plan.code, card, bindings=bindings, gpu=find_gpu())
+    assert not robot_machine.cuda.memory
+
+
 def test_a_static_batch_runs_whole(machine: Machine) -> None:
     engine = machine.open(batch=(2, 2))
-    engine.input[0] = 1.0
+    engine.input[0] = (51, 51, 51, 1)
     engine.run(1)
-    np.testing.assert_allclose(engine.output[0], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(engine.output[0], 0.2, rtol=1e-5)
 
 
-def test_a_network_for_one_image_gives_an_engine_for_one(robot_machine: Machine) -> None:
-    write_card(write_model(robot_machine.model, shape=(1, 3, 24, 32)), make_card())
-    assert robot_machine.open(batch=(1, 3)).input.shape[0] == 1
-    write_card(write_model(robot_machine.model, shape=(4, 3, 24, 32)), make_card())
-    with pytest.raises(EngineError, match=r'takes 4 images at once, not 1\.\.3'):
-        robot_machine.open(batch=(1, 3))
+@pytest.mark.parametrize('batch', [1, 4])
+def test_a_network_with_a_batch_of_its_own_gives_an_engine_of_that(
+    robot_machine: Machine, batch: int
+) -> None:
+    write_card(write_model(robot_machine.model, shape=(batch, 3, 24, 32)), make_card())
+    assert len(robot_machine.open(batch=(1, 3)).input) == batch
 
 
 def test_timing_and_runtime_caches_are_kept(machine: Machine) -> None:
@@ -261,10 +364,34 @@ def test_a_lack_of_memory_is_named_and_nothing_is_kept(robot_machine: Machine) -
 
 
 @pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        ('cudaErrorInsufficientDriver', 'driver is not installed here, or is older than CUDA 13,'),
+        ('cudaErrorNoDevice', 'the driver shows none; CUDA_VISIBLE_DEVICES may hide it'),
+        ('cudaSuccess', 'the driver shows none'),
+        ('cudaErrorSystemDriverMismatch', 'of different versions; restart'),
+        ('cudaErrorStubLibrary', 'look at LD_LIBRARY_PATH'),
+        ('cudaErrorDevicesUnavailable', 'another program keeps it to itself'),
+        ('cudaErrorUnknown', 'nvidia-smi may say why'),
+    ],
+)
+def test_why_there_is_no_gpu_is_said_in_one_line(
+    robot_machine: Machine, error: str, message: str
+) -> None:
+    status = getattr(real_cuda.cudaError_t, error)
+    robot_machine.cuda.found = (status, 0)
+    with pytest.raises(EngineError, match=message) as caught:
+        find_gpu()
+    name = 'cudaErrorNoDevice' if error == 'cudaSuccess' else error
+    assert str(caught.value).endswith(f'({name})')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'input_name': 'picture'}, "takes 'image'"),
-        ({'output_name': 'disparity'}, 'the card asks for'),
+        ({'input_name': 'picture'}, "names the input 'picture', the model has .*'image'"),
+        ({'output_name': 'disparity'}, "names the output 'disparity', the model has .*'depth'"),
     ],
 )
 def test_a_network_that_is_not_that_of_the_card_is_refused(

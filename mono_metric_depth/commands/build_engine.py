@@ -118,7 +118,10 @@ def _build(options: argparse.Namespace) -> None:
                 f'{find_gpu().compute_capability}): run build_engine on the robot'
             )
     else:
-        bindings, gpu = usable_tensorrt()
+        try:
+            bindings, gpu = usable_tensorrt()
+        except EngineError as err:
+            fail(f'{err}. To build for a GPU elsewhere: --compute-capability 8.9 (pip extra rtx)')
         capability = gpu.compute_capability
     request = EngineRequest(
         options.model,
@@ -182,8 +185,8 @@ def _batch(text: str) -> tuple[int, int]:
     return low, high
 
 
-def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.float32]:
-    """Network inputs of frames spread evenly over drives."""
+def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
+    """What an engine is given of frames spread evenly over drives."""
     estimator = DepthEstimator.load(model)
     names = [name for drive in drives for name in sequence_names(drive)]
     sequences = [open_sequence(name) for name in names]

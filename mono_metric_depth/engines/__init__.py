@@ -36,19 +36,20 @@ class Engine(Protocol):
     Fill the first images of :attr:`input`, call :meth:`run`, read as many of :attr:`output`;
     nothing is allocated or copied in between. Use an engine from one thread at a time.
 
-    ``batch`` is what the engine was made for at most: 1 where the network's batch size is fixed
-    at 1, whatever was asked for.
+    ``batch`` is what the engine was made for at most: the network's own where that is fixed,
+    whatever was asked for; then every run computes as many.
 
     Attributes:
         name: The runtime and its version, e.g. ``onnxruntime 1.20``.
         provider: What really runs the network, e.g. ``CPUExecutionProvider``.
-        input: (batch, 3, height, width) float32, normalised channels.
+        input: (batch, height, width, 4) uint8: red, green, blue, and 1 where the camera saw the
+            pixel, else 0; see :mod:`~mono_metric_depth.engines.network_image`.
         output: (batch, 1, height, width) float32, the network's raw output.
     """
 
     name: str
     provider: str
-    input: NDArray[np.float32]
+    input: NDArray[np.uint8]
     output: NDArray[np.float32]
 
     def run(self, images: int) -> None:
@@ -125,7 +126,7 @@ def plan_batch(
         batch: Images per run at most.
 
     Returns:
-        What it can run. Batch 1 where its own is fixed at 1, or its output has none.
+        What it can run. The batch is its own where that is fixed, and 1 where its output has none.
 
     Raises:
         EngineError: If the tensors are not those of the card.
@@ -143,8 +144,7 @@ def plan_batch(
     image, depth = inputs[card.input_name], outputs[card.output_name]
     has_batch = len(depth.shape) > 2
     own = {image.shape[0] if image.shape else None, depth.shape[0] if has_batch else 1}
-    if 1 in own:
-        batch = 1
+    batch = min((size for size in own if size is not None), default=batch)
     size = (card.canonical_camera.height, card.canonical_camera.width)
     _fitting(f'{path}: input {card.input_name!r}', image, [(batch, 3, *size)])
     # Networks of others leave out the channel, or the batch as well: the memory is the same.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
     EngineCache,
@@ -51,8 +52,8 @@ class EngineRequest:
         gpu: That GPU; None where it is not at hand.
         precision: ``fp32``: each tensor as the ONNX file has it; ``fp16`` or ``int8``: converted.
         batch: Least and largest number of images at once.
-        calibration: (n, 3, height, width) float32, network inputs to calibrate int8 on; None to
-            take what an earlier calibration of this model left in the cache.
+        calibration: (n, height, width, 4) uint8, images to calibrate int8 on; None to take what
+            an earlier calibration of this model left in the cache.
         workspace: Memory that a layer may take for itself (bytes).
         folder: The cache.
         say: Tells the operator what is done.
@@ -67,7 +68,7 @@ class EngineRequest:
     gpu: Gpu | None = None
     precision: str = 'fp16'
     batch: tuple[int, int] = (1, 1)
-    calibration: NDArray[np.float32] | None = None
+    calibration: NDArray[np.uint8] | None = None
     workspace: int = WORKSPACE
     folder: Path = field(default_factory=default_cache)
     say: Callable[[str], object] = _LOG.info
@@ -104,12 +105,14 @@ def stored_engine(
         key = _key(request, network)
         stored, why = (None, 'as asked for') if anew else cache.find(key, gpu)
         if stored is None:
+            content = built_network(
+                str(request.model), network.read_bytes(), request.card, request.batch[1]
+            )
             request.say(f'building the {request}: {why}. This can take minutes')
             timing = cache.file(_timing_name(request))
             plan = build_plan(
                 request.bindings,
-                network.read_bytes(),
-                request.card,
+                content,
                 PlanOptions(request.batch, request.compute_capability, request.workspace),
                 timing_cache=timing.read_bytes() if timing.is_file() else b'',
                 progress=request.progress,
@@ -124,14 +127,14 @@ def stored_engine(
 
 
 def open_built_engine(
-    request: EngineRequest, *, frames: NDArray[np.float32] | None = None, anew: bool = False
+    request: EngineRequest, *, frames: NDArray[np.uint8] | None = None, anew: bool = False
 ) -> TensorRTEngine:
     """An engine that runs as its model does; found or built, loaded, warmed up and checked.
 
     Args:
         request: Which one; its GPU must be at hand.
-        frames: (n, 3, height, width) float32, network inputs to check it on; those that come with
-            the package if left out.
+        frames: (n, height, width, 4) uint8, images to check it on; those that come with the
+            package if left out.
         anew: Whether to build and check it whatever the cache holds.
 
     Returns:

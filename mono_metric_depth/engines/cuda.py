@@ -6,14 +6,37 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mono_metric_depth.engines import EngineError
+
+_LOG = logging.getLogger(__name__)
+
+
+#: Why CUDA finds no GPU, by its error.
+_CAUSES = {
+    'cudaErrorInsufficientDriver': (
+        "NVIDIA's driver is not installed here, or is older than CUDA {}, which the installed "
+        'cuda-bindings are for'
+    ),
+    'cudaErrorNoDevice': (
+        'the driver shows none; CUDA_VISIBLE_DEVICES may hide it, and a container must be '
+        'started with it (--gpus all, --runtime nvidia)'
+    ),
+    'cudaErrorSystemDriverMismatch': (
+        "parts of NVIDIA's driver are of different versions; restart after an update"
+    ),
+    'cudaErrorStubLibrary': (
+        "a stub of libcuda.so is found before the driver's own; look at LD_LIBRARY_PATH"
+    ),
+    'cudaErrorDevicesUnavailable': 'another program keeps it to itself',
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +85,19 @@ def call(name: str, *arguments: Any) -> Any:
     """
     status, *results = getattr(runtime(), name)(*arguments)
     if int(status) != 0:
+        # Else the next who asks what went wrong, as TensorRT does, takes it for its own.
+        runtime().cudaGetLastError()
         msg = f'CUDA: {name} failed: {getattr(status, "name", status)}'
         raise EngineError(msg)
     return results[0] if results else None
+
+
+def release(name: str, *arguments: Any) -> None:
+    """Call a function that frees something. What fails is logged: after a fatal error all do."""
+    try:
+        call(name, *arguments)
+    except EngineError as err:
+        _LOG.warning('%s', err)
 
 
 def find_gpu() -> Gpu:
@@ -75,12 +108,16 @@ def find_gpu() -> Gpu:
     """
     attributes = runtime().cudaDeviceAttr
     try:
-        count = call('cudaGetDeviceCount')
-    except (EngineError, RuntimeError) as err:
+        status, count = runtime().cudaGetDeviceCount()
+    except RuntimeError as err:  # a library of CUDA is missing
         msg = f'no GPU of NVIDIA can be used: {err}'
         raise EngineError(msg) from err
-    if not count:
-        msg = 'there is no GPU of NVIDIA'
+    if int(status) != 0 or not count:
+        name = getattr(status, 'name', str(status)) if int(status) else 'cudaErrorNoDevice'
+        cause = _CAUSES.get(name, 'nvidia-smi may say why')
+        if '{}' in cause:
+            cause = cause.format(call('cudaRuntimeGetVersion') // 1000)
+        msg = f'no GPU of NVIDIA can be used: {cause} ({name})'
         raise EngineError(msg)
     name = call('cudaGetDeviceProperties', 0).name
     major, minor, integrated = (
@@ -96,7 +133,7 @@ def find_gpu() -> Gpu:
 
 
 class SharedArray:
-    """A float32 array that the GPU can read and write.
+    """An array that the GPU can read and write.
 
     On a GPU with memory of its own there are two copies, in pinned and in device memory, and
     :meth:`upload` and :meth:`download` bring one to the other. On an integrated GPU both are the
@@ -104,6 +141,7 @@ class SharedArray:
 
     Args:
         shape: Its shape.
+        dtype: Its type.
         gpu: The GPU.
 
     Attributes:
@@ -114,14 +152,14 @@ class SharedArray:
         EngineError: If there is no memory left.
     """
 
-    def __init__(self, shape: tuple[int, ...], gpu: Gpu) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, gpu: Gpu) -> None:
         self._cuda = runtime()
-        self._bytes = 4 * math.prod(shape)
+        self._bytes = np.dtype(dtype).itemsize * math.prod(shape)
         self._mapped = gpu.integrated
         flags = self._cuda.cudaHostAllocMapped if gpu.integrated else 0
         self._pinned = int(call('cudaHostAlloc', self._bytes, flags))
         memory = memoryview((ctypes.c_char * self._bytes).from_address(self._pinned))
-        self.host: NDArray[np.float32] = np.frombuffer(memory, np.float32).reshape(shape)
+        self.host: NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
         self.host.fill(0)
         try:
             if gpu.integrated:
@@ -129,7 +167,7 @@ class SharedArray:
             else:
                 self.device = int(call('cudaMalloc', self._bytes))
         except EngineError:
-            call('cudaFreeHost', self._pinned)
+            release('cudaFreeHost', self._pinned)
             raise
 
     def upload(self, stream: Any, images: int) -> None:
@@ -143,8 +181,8 @@ class SharedArray:
     def free(self) -> None:
         """Give the memory back; the array must not be used any more."""
         if not self._mapped:
-            call('cudaFree', self.device)
-        call('cudaFreeHost', self._pinned)
+            release('cudaFree', self.device)
+        release('cudaFreeHost', self._pinned)
 
     def _copy(self, target: int, source: int, kind: str, stream: Any, images: int) -> None:
         if not self._mapped:

@@ -28,7 +28,7 @@ from mono_metric_depth.engines.parity import Parity, parity_from_json
 from mono_metric_depth.printable import printable
 
 #: Changes with what this package does to a network before it is built, and asks of parity.
-_RECIPE = 1
+_RECIPE = 2
 _MAX_DESCRIPTION = 1 << 20
 
 

@@ -18,6 +18,7 @@ from mono_metric_depth.engines import (
     plan_batch,
     require_images,
 )
+from mono_metric_depth.engines.network_image import CHANNELS, Normaliser
 from mono_metric_depth.model_card import ModelCard
 
 #: Asked for in this order, as far as the installed runtime has them, with their settings.
@@ -95,8 +96,7 @@ class OnnxRuntimeEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run at most. A model whose own batch size is fixed at 1 gives an engine
-            of batch 1; fixed at another size, it must be this one, and every run computes all.
+        batch: Images per run at most; the model's own batch size where that is fixed.
         threads: Threads within an operator; 0 for as many as there are cores.
         providers: Execution providers in order of preference, with their settings.
 
@@ -124,7 +124,9 @@ class OnnxRuntimeEngine:
         self.provider: str = self._session.get_providers()[0]
         plan = plan_batch(path, *_tensors(self._session), card, batch)
         batch, size = plan.batch, (card.canonical_camera.height, card.canonical_camera.width)
-        self.input = np.zeros((batch, 3, *size), np.float32)
+        self.input = np.zeros((batch, *size, CHANNELS), np.uint8)
+        self._normaliser = Normaliser(card.normalisation, size)
+        self._normalised = np.zeros((batch, 3, *size), np.float32)
         self.output = np.zeros((batch, 1, *size), np.float32)
         self._bindings = [self._bound(card, plan, images) for images in plan.sizes]
 
@@ -133,7 +135,7 @@ class OnnxRuntimeEngine:
         binding = self._session.io_binding()
         output = self.output[:images].reshape(plan.output_shape(images))
         for bind, name, array in (
-            (binding.bind_input, card.input_name, self.input[:images]),
+            (binding.bind_input, card.input_name, self._normalised[:images]),
             (binding.bind_output, card.output_name, output),
         ):
             bind(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
@@ -153,6 +155,7 @@ class OnnxRuntimeEngine:
             msg = 'the engine is closed'
             raise EngineError(msg)
         require_images(images, len(self.input))
+        self._normaliser.write(self.input[:images], self._normalised[:images])
         try:
             self._session.run_with_iobinding(self._bindings[images - 1])
         except Exception as err:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mono_metric_depth.engines import EngineError, Tensor, plan_batch, require_images
+from mono_metric_depth.engines.network_image import CHANNELS, Normaliser
 from mono_metric_depth.model_card import ModelCard
 
 _WARM_UP_RUNS = 3
@@ -23,7 +24,7 @@ class OpenVinoEngine:
     Args:
         path: The ONNX file.
         card: Its card: names and size of the tensors.
-        batch: Images per run at most; 1 where the model's own batch size is fixed at 1.
+        batch: Images per run at most; the model's own batch size where that is fixed.
         threads: Threads; 0 for as many as there are cores.
 
     Raises:
@@ -68,13 +69,15 @@ class OpenVinoEngine:
         self.name = f'openvino {openvino.__version__.split("-")[0]}'
         used = compiled[plan.batch].get_property('INFERENCE_PRECISION_HINT').to_string()
         self.provider: str = f'CPU {used}'
-        self.input = np.zeros((plan.batch, 3, *size), np.float32)
+        self.input = np.zeros((plan.batch, *size, CHANNELS), np.uint8)
+        self._normaliser = Normaliser(card.normalisation, size)
+        self._normalised = np.zeros((plan.batch, 3, *size), np.float32)
         self.output = np.zeros((plan.batch, 1, *size), np.float32)
         try:
             for images, request in requests.items():
                 output = self.output[:images].reshape(plan.output_shape(images))
                 for name, array in (
-                    (card.input_name, self.input[:images]),
+                    (card.input_name, self._normalised[:images]),
                     (card.output_name, output),
                 ):
                     request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
@@ -97,6 +100,7 @@ class OpenVinoEngine:
             msg = 'the engine is closed'
             raise EngineError(msg)
         require_images(images, len(self.input))
+        self._normaliser.write(self.input[:images], self._normalised[:images])
         try:
             self._requests[images - 1].infer()
         except RuntimeError as err:

@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.network_image import CHANNELS, write_network_image
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCard
 
 FOLDER = Path(__file__).parents[1] / 'parity_frames'
 
 
-def parity_frames(card: ModelCard) -> NDArray[np.float32]:
-    """The stored frames, brought to a model's canonical camera and normalised.
+def parity_frames(card: ModelCard) -> NDArray[np.uint8]:
+    """The stored frames, brought to a model's canonical camera.
 
     Args:
         card: The model's card.
 
     Returns:
-        (8, 3, height, width) float32.
+        (8, height, width, 4), as engines take them.
 
     Raises:
         EngineError: If one cannot be read.
@@ -39,7 +40,7 @@ def parity_frames(card: ModelCard) -> NDArray[np.float32]:
     entries = json.loads((FOLDER / 'frames.json').read_text())['frames']
     canonical = card.canonical_camera
     alignments: dict[Camera, Alignment] = {}
-    frames = np.empty((len(entries), 3, canonical.height, canonical.width), np.float32)
+    frames = np.empty((len(entries), canonical.height, canonical.width, CHANNELS), np.uint8)
     for entry, frame in zip(entries, frames, strict=True):
         values = entry['camera']
         camera = Camera(**{**values, 'distortion': tuple(values['distortion'])})
@@ -51,5 +52,5 @@ def parity_frames(card: ModelCard) -> NDArray[np.float32]:
             msg = f'{FOLDER / entry["file"]} cannot be read; install the package again'
             raise EngineError(msg)
         pixels = alignment.align(image)
-        card.normalisation.apply(Image(pixels, 'bgr'), alignment.seen, frame)
+        write_network_image(Image(pixels, 'bgr'), alignment.seen, frame)
     return frames

@@ -25,6 +25,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.model_card import METADATA_KEY, ModelCard
 from mono_metric_depth.onnx_metadata import read_metadata, write_metadata
 
@@ -39,7 +40,7 @@ def convert_model(
     target: Path,
     card: ModelCard,
     precision: str,
-    frames: NDArray[np.float32] | None = None,
+    frames: NDArray[np.uint8] | None = None,
 ) -> None:
     """Write a model in another precision. The file appears whole or not at all.
 
@@ -49,8 +50,7 @@ def convert_model(
         card: The model's card.
         precision: ``fp16``, or ``int8``: 8-bit convolutions between float32, by one scale per
             tensor of activations and per channel of weights, symmetric as TensorRT asks.
-        frames: (n, 3, height, width) float32, network inputs that show int8 the range of each
-            activation.
+        frames: (n, height, width, 4) uint8, images that show int8 the range of each activation.
 
     Raises:
         EngineError: If the network cannot be converted, or what converts it is not installed.
@@ -107,7 +107,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _digest(frames: NDArray[np.float32]) -> str:
+def _digest(frames: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
 
 
@@ -231,7 +231,7 @@ def _sort_nodes(graph: Any) -> None:
     graph.node.extend(ordered)
 
 
-def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float32]) -> None:
+def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.uint8]) -> None:
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -245,7 +245,7 @@ def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float
         quantize_static(
             model,
             target,
-            _Frames(card.input_name, frames),
+            _Frames(card, frames),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=['Conv'],
             nodes_to_exclude=[*_stem(model, card.input_name), *_head(model)],
@@ -266,11 +266,13 @@ def _to_int8(model: Any, target: Path, card: ModelCard, frames: NDArray[np.float
 class _Frames:
     """What ONNX Runtime's calibration reads: one input at a time."""
 
-    def __init__(self, name: str, frames: NDArray[np.float32]) -> None:
-        self._frames: Iterator[NDArray[np.float32]] = iter(frames[:, None])
-        self._name = name
+    def __init__(self, card: ModelCard, frames: NDArray[np.uint8]) -> None:
+        self._frames: Iterator[NDArray[np.uint8]] = iter(frames[:, None])
+        self._card = card
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """The next input; None at the end."""
         frame = next(self._frames, None)
-        return None if frame is None else {self._name: frame}
+        if frame is None:
+            return None
+        return {self._card.input_name: normalised(frame, self._card.normalisation)}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.engines import EngineError, require_images
-from mono_metric_depth.engines.cuda import Gpu, SharedArray, call, runtime
+from mono_metric_depth.engines.built_network import INPUT, OUTPUT
+from mono_metric_depth.engines.cuda import Gpu, SharedArray, call, release, runtime
+from mono_metric_depth.engines.network_image import CHANNELS
 from mono_metric_depth.engines.parity import Parity
 from mono_metric_depth.engines.tensorrt_bindings import Bindings
 from mono_metric_depth.model_card import ModelCard
 
+_LOG = logging.getLogger(__name__)
 _WARM_UP_RUNS = 3
 
 
@@ -39,11 +43,13 @@ class TensorRTEngine:
     """An :class:`~mono_metric_depth.engines.Engine` on TensorRT.
 
     One stream; one upload and one download of pinned memory, or none on a GPU that shares the
-    CPU's. Each number of images is recorded as a CUDA graph when it is warmed up.
+    CPU's. Each number of images is recorded as a CUDA graph when it is warmed up. The GPU
+    normalises; images are aligned on the CPU, which takes about as long as copying the whole image
+    to where the GPU could read it (docs/hot_path.md).
 
     Args:
         plan: The serialised engine. It is machine code: only load one that this machine built.
-        card: Names and size of the tensors.
+        card: The model's card.
         bindings: TensorRT.
         gpu: The GPU.
         runtime_cache: File in which TensorRT for RTX keeps what it compiles for this very GPU.
@@ -70,7 +76,7 @@ class TensorRTEngine:
         self.provider = gpu.name
         self.parity: Parity | None = None
         self.precision = ''
-        self._bindings, self._card, self._cache_file = bindings, card, runtime_cache
+        self._bindings, self._cache_file = bindings, runtime_cache
         self._errors: list[str] = []
         self._log = bindings.logger(self._errors)
         # TensorRT's objects refer to one another: the logger outlives the runtime, and so on.
@@ -79,21 +85,23 @@ class TensorRTEngine:
         if self._engine is None:
             msg = f'{bindings} cannot load the engine: {self._last_error()}'
             raise EngineError(msg)
-        low, batch = check_tensors(bindings, self._engine, card)
-        self._ranged = low < batch
         camera = card.canonical_camera
         size = (camera.height, camera.width)
+        self._least, batch = check_tensors(bindings, self._engine, size)
         self._lanes: dict[int, _Lane] = {}
         self._shared: list[SharedArray] = []
+        self._scratch = 0
         self._stream = call('cudaStreamCreateWithFlags', runtime().cudaStreamNonBlocking)
         try:
-            for channels in (3, 1):
-                self._shared.append(SharedArray((batch, channels, *size), gpu))
+            self._shared.append(SharedArray((batch, *size, CHANNELS), np.uint8, gpu))
+            self._shared.append(SharedArray((batch, 1, *size), np.float32, gpu))
+            self._scratch_size = max(1, int(self._engine.device_memory_size_v2))
+            self._scratch = int(call('cudaMalloc', self._scratch_size))
             self._configuration, self._cache = self._runtime_configuration()
-        except EngineError:
+        except BaseException:
             self.close()
             raise
-        self.input: NDArray[np.float32] = self._shared[0].host
+        self.input: NDArray[np.uint8] = self._shared[0].host
         self.output: NDArray[np.float32] = self._shared[1].host
 
     def run(self, images: int) -> None:
@@ -110,7 +118,7 @@ class TensorRTEngine:
             msg = 'the engine is closed'
             raise EngineError(msg)
         require_images(images, len(self.input))
-        count = images if self._ranged else len(self.input)
+        count = max(images, self._least)
         lane = self._lanes.get(count) or self._new_lane(count)
         if lane.graph is None:
             self._enqueue(lane, count)
@@ -120,7 +128,7 @@ class TensorRTEngine:
 
     def warm_up(self) -> None:
         """Run every number of images, then record each as a CUDA graph."""
-        for images in range(1, len(self.input) + 1) if self._ranged else (len(self.input),):
+        for images in range(self._least, len(self.input) + 1):
             for _ in range(_WARM_UP_RUNS):
                 self.run(images)
             if not self._bindings.rtx:  # which records by itself
@@ -132,33 +140,37 @@ class TensorRTEngine:
         """Free the network; the buffers must not be used any more."""
         if self._engine is None:
             return
-        call('cudaStreamSynchronize', self._stream)
+        release('cudaStreamSynchronize', self._stream)
         for lane in self._lanes.values():
             if lane.graph is not None:
-                call('cudaGraphExecDestroy', lane.graph)
+                release('cudaGraphExecDestroy', lane.graph)
         self._lanes = {}
         # In this order: TensorRT frees what an object refers to with it.
         self._configuration = self._cache = None
         self._engine = None
         self._runtime = None
-        empty = np.zeros((0, 1, 1, 1), np.float32)
-        self.input = self.output = empty
+        self.input = np.zeros((0, 1, 1, CHANNELS), np.uint8)
+        self.output = np.zeros((0, 1, 1, 1), np.float32)
         while self._shared:
             self._shared.pop().free()
-        call('cudaStreamDestroy', self._stream)
+        if self._scratch:
+            release('cudaFree', self._scratch)
+        release('cudaStreamDestroy', self._stream)
 
     def _new_lane(self, count: int) -> _Lane:
-        engine, camera = self._engine, self._card.canonical_camera
-        if self._configuration is None:
-            context = engine.create_execution_context()
-        else:
-            context = engine.create_execution_context(self._configuration)
-        shape = (count, 3, camera.height, camera.width)
+        shape = (count, *self.input.shape[1:])
+        managed = self._bindings.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        strategy = managed if self._configuration is None else self._configuration
+        context = self._engine.create_execution_context(strategy)
+        # One runs at a time: all share one scratch memory, of the size that the largest needs.
+        if context is not None:
+            context.set_device_memory(self._scratch, self._scratch_size)
         if (
             context is None
-            or not context.set_input_shape(self._card.input_name, shape)
-            or not context.set_tensor_address(self._card.input_name, self._shared[0].device)
-            or not context.set_tensor_address(self._card.output_name, self._shared[1].device)
+            or not context.set_input_shape(INPUT, shape)
+            or not context.set_tensor_address(INPUT, self._shared[0].device)
+            or not context.set_tensor_address(OUTPUT, self._shared[1].device)
+            or tuple(context.get_tensor_shape(OUTPUT)) != (count, *self.output.shape[1:])
         ):
             msg = f'{self.name} cannot run {count} images: {self._last_error()}'
             raise EngineError(msg)
@@ -185,18 +197,25 @@ class TensorRTEngine:
             graph = call('cudaStreamEndCapture', self._stream)
         except EngineError:
             whole = False
-        if whole:
-            lane.graph = call('cudaGraphInstantiate', graph, 0)
-        if graph is not None and int(graph):
-            call('cudaGraphDestroy', graph)
+        try:
+            if whole:
+                lane.graph = call('cudaGraphInstantiate', graph, 0)
+        finally:
+            if graph is not None and int(graph):
+                release('cudaGraphDestroy', graph)
 
     def _runtime_configuration(self) -> tuple[Any, Any]:
         """TensorRT for RTX compiles for this very GPU at first; that is kept from run to run."""
         if not self._bindings.rtx:
             return None, None
-        configuration = self._engine.create_runtime_config()
-        strategies = self._bindings.trt.CudaGraphStrategy
-        configuration.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE
+        trt, configuration = self._bindings.trt, self._engine.create_runtime_config()
+        configuration.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        # By default kernels for a shape are put in place while others run: not what was checked.
+        specialization = trt.DynamicShapesKernelSpecializationStrategy
+        configuration.dynamic_shapes_kernel_specialization_strategy = specialization.EAGER
+        configuration.set_execution_context_allocation_strategy(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
         cache = configuration.create_runtime_cache()
         if self._cache_file is not None and self._cache_file.is_file():
             cache.deserialize(self._cache_file.read_bytes())  # refuses what does not fit
@@ -207,22 +226,29 @@ class TensorRTEngine:
         if self._cache is None or self._cache_file is None:
             return
         content = bytes(self._cache.serialize())
-        descriptor, name = tempfile.mkstemp(dir=self._cache_file.parent)
-        with os.fdopen(descriptor, 'wb') as file:
-            file.write(content)
-        Path(name).replace(self._cache_file)
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self._cache_file.parent, suffix='.part')
+            try:
+                with os.fdopen(descriptor, 'wb') as file:
+                    file.write(content)
+                Path(name).replace(self._cache_file)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as err:  # it is compiled again next time
+            _LOG.warning('%s cannot be kept: %s', self._cache_file, err.strerror)
 
     def _last_error(self) -> str:
         return self._errors[-1] if self._errors else 'it does not say why'
 
 
-def check_tensors(bindings: Bindings, engine: Any, card: ModelCard) -> tuple[int, int]:
-    """Compare an engine's tensors with the card.
+def check_tensors(bindings: Bindings, engine: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Refuse an engine that was not made of a built network of this size.
 
     Args:
         bindings: TensorRT.
         engine: The deserialised engine.
-        card: The model's card.
+        size: Height and width of the model's images.
 
     Returns:
         Least and largest number of images that the engine takes.
@@ -230,28 +256,23 @@ def check_tensors(bindings: Bindings, engine: Any, card: ModelCard) -> tuple[int
     Raises:
         EngineError: If names, types or shapes differ.
     """
-    trt, camera = bindings.trt, card.canonical_camera
+    trt = bindings.trt
     found = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        found[name] = engine.get_tensor_mode(name), engine.get_tensor_dtype(name)
-    modes = trt.TensorIOMode
+        shape = tuple(engine.get_tensor_shape(name))
+        kinds = engine.get_tensor_mode(name), engine.get_tensor_dtype(name)
+        found[name] = (*kinds, shape[1:])
+        if name == INPUT:
+            batch = shape[0]
     expected = {
-        card.input_name: (modes.INPUT, trt.DataType.FLOAT),
-        card.output_name: (modes.OUTPUT, trt.DataType.FLOAT),
+        INPUT: (trt.TensorIOMode.INPUT, trt.DataType.UINT8, (*size, CHANNELS)),
+        OUTPUT: (trt.TensorIOMode.OUTPUT, trt.DataType.FLOAT, (1, *size)),
     }
     if found != expected:
-        msg = f'the engine has the tensors {found}, the card asks for {expected}'
+        msg = f'the engine has the tensors {found}, not {expected}'
         raise EngineError(msg)
-    for name, channels in ((card.output_name, 1), (card.input_name, 3)):
-        shape = tuple(engine.get_tensor_shape(name))
-        wanted = (channels, camera.height, camera.width)
-        if len(shape) != 4 or any(
-            have not in {-1, want} for have, want in zip(shape[1:], wanted, strict=True)
-        ):
-            msg = f'{name!r} of the engine is {list(shape)}, the card asks for {list(wanted)}'
-            raise EngineError(msg)
-    if shape[0] != -1:
-        return shape[0], shape[0]
-    low, _, high = engine.get_tensor_profile_shape(card.input_name, 0)
+    if batch != -1:
+        return batch, batch
+    low, _, high = engine.get_tensor_profile_shape(INPUT, 0)
     return int(tuple(low)[0]), int(tuple(high)[0])

@@ -21,6 +21,7 @@ _OLDEST = 10
 #: PyPI has TensorRT for RTX in two parts: the bindings, and a package with the libraries.
 _RTX_BINDINGS = 'tensorrt_rtx_bindings'
 _RTX_LIBRARIES = 'onnxruntime_ep_nv_tensorrt_rtx'
+_KEPT_ERRORS = 20
 _PRELOADED = ('libcudart.so.', 'libtensorrt_rtx.so.', 'libtensorrt_onnxparser_rtx.so.')
 
 
@@ -70,6 +71,7 @@ class Bindings:
                 level = levels.get(severity, logging.DEBUG)
                 if level == logging.ERROR and errors is not None:
                     errors.append(msg)
+                    del errors[:-_KEPT_ERRORS]
                 _LOG.log(level if errors is None else min(level, logging.INFO), '%s', msg)
 
         return Log()

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.tensorrt_bindings import Bindings
-from mono_metric_depth.model_card import ModelCard
 
 #: Memory that a layer may take for itself while it runs (bytes).
 WORKSPACE = 1 << 30
@@ -51,8 +50,7 @@ class Plan:
 
 def build_plan(
     bindings: Bindings,
-    onnx: bytes,
-    card: ModelCard,
+    network: bytes,
     options: PlanOptions,
     *,
     timing_cache: bytes = b'',
@@ -63,8 +61,8 @@ def build_plan(
 
     Args:
         bindings: TensorRT.
-        onnx: The ONNX file's content, in the precision that is wanted.
-        card: Names and size of the tensors.
+        network: An ONNX file's content, as
+            :func:`~mono_metric_depth.engines.built_network.built_network` leaves it.
         options: What else is asked of the builder.
         timing_cache: Of an earlier build on this GPU.
         progress: Whether to show a progress bar.
@@ -84,21 +82,21 @@ def build_plan(
     typed = getattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     if typed is not None:
         flags = 1 << int(typed)
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(onnx):
+    definition = builder.create_network(flags)
+    parser = trt.OnnxParser(definition, log)
+    if not parser.parse(network):
         found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         msg = f'{bindings} cannot read the network: {"; ".join(found or errors)[:1000]}'
         raise EngineError(msg)
     config = _configuration(bindings, builder, options)
-    _set_batch(builder, network, config, card, options.batch)
+    _set_batch(builder, definition, config, options.batch)
     cache = None
     if not bindings.rtx:  # which measures nothing while it builds
         cache = _timing_cache(config, timing_cache)
     with tqdm(desc='build', unit='step', disable=not progress, leave=False) as bar:
         monitor = _progress_monitor(trt, bar, on_step)
         config.progress_monitor = monitor
-        memory = builder.build_serialized_network(network, config)
+        memory = builder.build_serialized_network(definition, config)
     if monitor.failure is not None:
         raise monitor.failure
     if memory is None:
@@ -138,36 +136,15 @@ def _configuration(bindings: Bindings, builder: Any, options: PlanOptions) -> An
     return config
 
 
-def _set_batch(
-    builder: Any, network: Any, config: Any, card: ModelCard, batch: tuple[int, int]
-) -> None:
-    """Tell the builder how many images there will be, where the network leaves that open.
-
-    A network whose batch size is fixed at 1 gives an engine of batch 1, whatever was asked for.
-    """
+def _set_batch(builder: Any, network: Any, config: Any, batch: tuple[int, int]) -> None:
+    """Tell the builder how many images there will be, where the network leaves that open."""
     tensor = network.get_input(0)
-    camera = card.canonical_camera
-    size = (3, camera.height, camera.width)
-    shape = tuple(tensor.shape)
-    if (
-        network.num_inputs != 1
-        or tensor.name != card.input_name
-        or len(shape) != 4
-        or any(have not in {-1, want} for have, want in zip(shape[1:], size, strict=True))
-    ):
-        msg = (
-            f'the network takes {tensor.name!r} {list(shape)}, the card asks for '
-            f'{card.input_name!r} [batch, {", ".join(map(str, size))}] alone'
-        )
-        raise EngineError(msg)
-    low, high = batch
-    if -1 not in shape:
-        if shape[0] not in {1, high}:
-            msg = f'the network takes {shape[0]} images at once, not {batch_text(batch)}'
-            raise EngineError(msg)
+    free, *image = tensor.shape
+    if free != -1:
         return
+    low, high = batch
     profile = builder.create_optimization_profile()
-    profile.set_shape(tensor.name, (low, *size), (high, *size), (high, *size))
+    profile.set_shape(tensor.name, (low, *image), (high, *image), (high, *image))
     if config.add_optimization_profile(profile) < 0:
         msg = f'TensorRT refuses a batch of {batch_text(batch)} images'
         raise EngineError(msg)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import DatasetError, open_sequence, sequence_names
 from mono_metric_depth.engines import Engine
+from mono_metric_depth.engines.network_image import CHANNELS
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.metrics import median_image
 from mono_metric_depth.model_card import ModelCard, read_card
@@ -73,7 +74,7 @@ class _ConstantEngine:
     provider = 'none'
 
     def __init__(self, depth: NDArray[np.float32]) -> None:
-        self.input = np.zeros((1, 3, *depth.shape), np.float32)
+        self.input = np.zeros((1, *depth.shape, CHANNELS), np.uint8)
         self.output = depth[None, None]
 
     def run(self, images: int) -> None:

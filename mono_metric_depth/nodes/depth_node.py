@@ -320,7 +320,7 @@ class DepthNode(LifecycleNode):
             'engine': engine.name,
             'provider': engine.provider,
             # Engines that know others than that of their buffers say so.
-            'precision': str(getattr(engine, 'precision', engine.input.dtype)),
+            'precision': str(getattr(engine, 'precision', engine.output.dtype)),
             'batch': str(len(engine.input)),
             **({} if parity is None else {'parity': str(parity)}),
         }
