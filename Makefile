@@ -14,8 +14,9 @@ TOOLS := $(VENV)/.tools
 demo: $(READY)
 	$(BIN)/demo --output demo --real $(REAL)
 
+# Two files of tests at a time, each with a core to itself.
 test: $(TOOLS)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(TOOLS)
 	$(BIN)/ruff check .
