@@ -492,7 +492,7 @@ def test_ground_truth_that_is_missing_or_no_metres_is_refused(
     depth: float, message: str, recipe_file: Path, tmp_path: Path, rendered: Path
 ) -> None:
     trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run', cache=rendered)
-    trainer._drives['source_validation', True] = drives('wrong', depth)
+    trainer._drives._aligned['source_validation', True] = drives('wrong', depth)
     with pytest.raises(ScaleError, match=f'source_validation .*{message}'):
         trainer.train()
 
@@ -554,10 +554,10 @@ def test_ground_truth_that_contradicts_the_mounting_height_is_refused(
     trainer = Trainer(recipe, tmp_path / 'run', cache=rendered)
     right = trainer.drives('source_validation', with_depth=True)
     wrong = [dataclasses.replace(d, depth=(d.depth * 3.9).astype(np.float16)) for d in right * 2]
-    trainer._check_truth('source_validation')
-    trainer._drives['source_validation', True] = wrong
+    trainer._drives.check_truth('source_validation')
+    trainer._drives._aligned['source_validation', True] = wrong
     with pytest.raises(ScaleError, match=r'the road lies 3\.[89]\d times as far'):
-        trainer._check_truth('source_validation')
+        trainer._drives.check_truth('source_validation')
 
 
 def test_a_source_without_ground_truth_serves_the_papers_recipe(
@@ -567,7 +567,9 @@ def test_a_source_without_ground_truth_serves_the_papers_recipe(
     trainer = Trainer(recipe, tmp_path / 'run', cache=rendered)
     blind = trainer.drives('source', with_depth=True)
     unknown = np.full_like(blind[0].depth, np.nan)
-    trainer._drives['source', True] = [dataclasses.replace(d, depth=unknown) for d in blind]
+    trainer._drives._aligned['source', True] = [
+        dataclasses.replace(d, depth=unknown) for d in blind
+    ]
     assert trainer.train()
     assert 'control_abs_rel' not in trainer.target_errors(1.0)
 
