@@ -40,6 +40,10 @@ _WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
 _domains = itertools.count(os.getpid() * 7)
 
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # It is for the names of tests; what tests start has an order of its own.
+    os.environ.pop('PYTHONHASHSEED', None)
+
 
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
