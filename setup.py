@@ -48,6 +48,7 @@ DEV = [
     # Chromium, in which reports are looked at.
     'PySide6-WebEngine>=6.12; platform_machine == "x86_64"',
     'pytest',
+    'pytest-xdist',
     'ruff',
     'scipy',
     'types-PyYAML',

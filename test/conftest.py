@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from mono_metric_depth.nodes.depth_node import DepthNode
 
-# No deadline: the machine may be busy.
-settings.register_profile('busy', deadline=None, max_examples=50)
+# No deadline: the machine may be busy. No chance either: what passes here passes elsewhere.
+settings.register_profile('busy', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('busy')
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,8 +35,14 @@ TINY_CAMERA = Camera(64, 32, 60.0, 60.0, 31.5, 12.0)
 #: What it puts out for every image, row by row (m); its range ends at 1 and 80 m.
 TINY_DEPTH = np.linspace(100.0, 0.5, 32, dtype=np.float32)
 
-# Beyond 101 the ports of a domain may be taken by outgoing connections.
+#: Tests may run in several processes at once; this is one of so many.
+_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
 _domains = itertools.count(os.getpid() * 7)
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # It is for the names of tests; what tests start has an order of its own.
+    os.environ.pop('PYTHONHASHSEED', None)
 
 
 @pytest.fixture(scope='session')
@@ -54,6 +60,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from random_networks import export_networks
 
     return export_networks(tmp_path_factory.mktemp('exported'))
+
+
+@pytest.fixture(scope='session')
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of aligned drives: what several trainings see is rendered once."""
+    return tmp_path_factory.mktemp('rendered')
 
 
 @pytest.fixture(scope='session')
@@ -100,7 +112,9 @@ def dds() -> Iterator[None]:
 
 def next_domain() -> int:
     """A ROS domain that no other test of this run uses at the same time."""
-    return 1 + next(_domains) % 100
+    # Beyond 101 the ports of a domain may be taken by outgoing connections.
+    each = 100 // _WORKERS
+    return 1 + each * _WORKER + next(_domains) % each
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from mono_metric_depth.worlds import DOMAINS, Drive
 ROOT = Path(__file__).parents[1]
 CANONICAL = {'width': 64, 'height': 64, 'fx': 50.0, 'fy': 50.0, 'cx': 31.5, 'cy': 27.0}
 SMALL = {
-    'source': ['world:town:0x4'],
-    'source_validation': ['world:town:900x3'],
+    'source': ['world:town:0x5'],
+    'source_validation': ['world:town:900x4'],
     'source_batch': 1,
     'target_batch': 2,
     'replay_share': 0.5,
@@ -30,13 +30,14 @@ SMALL = {
 
 
 @pytest.fixture(scope='module')
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
     """A first model, just old enough that its depth rises with true depth."""
     folder = tmp_path_factory.mktemp('start')
+    keep_drives(folder / 'run', rendered)
     recipe = {
         'name': 'first',
         **SMALL,
-        'target': ['world:suburb:0x4'],
+        'target': ['world:suburb:0x5'],
         'canonical_camera': CANONICAL,
         'network': 'nano',
         'steps': 60,
@@ -69,6 +70,12 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def keep_drives(folder: Path, rendered: Path) -> None:
+    """Give a training that is to come the drives of the ones before."""
+    folder.mkdir()
+    (folder / 'cache').symlink_to(rendered)
+
+
 def run(*arguments: str | Path) -> None:
     finetune.main([*map(str, arguments), '--device', 'cpu'])
 
@@ -81,11 +88,14 @@ def test_a_bag_makes_a_model_and_the_next_bag_the_next(
     start: Path,
     bag: Path,
     config: Path,
+    rendered: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ('second', 'third'):
+        keep_drives(tmp_path / f'{name}.training', rendered)
     before = sha256(start)
     run(bag, '--output', 'second.onnx', '--model', start, '--config', config)
     assert 'of 6 frames used' in capsys.readouterr().out
@@ -95,7 +105,7 @@ def test_a_bag_makes_a_model_and_the_next_bag_the_next(
     assert second.name == 'second'
     assert second.canonical_camera == read_card(start).canonical_camera
     assert second.provenance['target'] == [str(bag)]
-    assert second.provenance['replay'] == ['world:suburb:0x4']
+    assert second.provenance['replay'] == ['world:suburb:0x5']
     assert second.provenance['parent'] == parent
     # By configuration alone; what was the target is replayed, from now on.
     another = write_again(bag, tmp_path / 'tuesday')
@@ -109,7 +119,7 @@ def test_a_bag_makes_a_model_and_the_next_bag_the_next(
     run('--config', config)
     third = read_card('third.onnx')
     assert third.provenance['parent'] == {'name': 'second', 'sha256': sha256(Path('second.onnx'))}
-    assert third.provenance['replay'] == [str(bag), 'world:suburb:0x4']
+    assert third.provenance['replay'] == [str(bag), 'world:suburb:0x5']
     # Nothing is ever written over.
     written = sha256(Path('third.onnx'))
     with pytest.raises(SystemExit):

@@ -22,6 +22,7 @@ from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
 from mono_metric_depth.scale import ScaleError
+from mono_metric_depth.training import drive_cache
 from mono_metric_depth.training.aligned_drive import AlignedDrive, align_drive
 from mono_metric_depth.training.checkpoint import CheckpointError
 from mono_metric_depth.training.export import ExportError
@@ -273,14 +274,19 @@ def test_the_oldest_drive_gives_way_to_the_next() -> None:
     assert {name[0] for name in batches.batch(25).names} <= {'c', 'd', 't'}
 
 
-def test_training_on_fresh_drives_goes_on_exactly(recipe_file: Path, tmp_path: Path) -> None:
-    drives = {'source': ['world:town:0-2x4'], 'held_drives': 1, 'fresh_every': 1}
+def test_training_on_fresh_drives_goes_on_exactly(
+    recipe_file: Path, tmp_path: Path, rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive_cache, '_MAKERS', 1)
+    drives = {'source': ['world:town:0-1x3'], 'held_drives': 1, 'fresh_every': 2}
     recipe = load_recipe(recipe_file, **drives)
-    whole = Trainer(recipe, tmp_path / 'whole')
+    whole = Trainer(recipe, tmp_path / 'whole', cache=rendered)
     assert whole.train()
     asked = iter([False, True])
-    assert not Trainer(recipe, tmp_path / 'parts', stopped=lambda: next(asked)).train()
-    resumed = Trainer(recipe, tmp_path / 'parts', cache=tmp_path / 'whole' / 'cache')
+    assert not Trainer(
+        recipe, tmp_path / 'parts', stopped=lambda: next(asked), cache=rendered
+    ).train()
+    resumed = Trainer(recipe, tmp_path / 'parts', cache=rendered)
     assert resumed.step == 2
     assert resumed.train()
     for name, value in whole.depth_network.state_dict().items():
@@ -291,11 +297,11 @@ def test_training_on_fresh_drives_goes_on_exactly(recipe_file: Path, tmp_path: P
 
 @pytest.mark.parametrize('name', ['world:suburb:9x4@9', 'world:moon:9x4', 'nowhere/bag'])
 def test_a_drive_that_is_not_there_is_named_before_any_is_rendered(
-    name: str, recipe_file: Path, tmp_path: Path
+    name: str, recipe_file: Path, tmp_path: Path, rendered: Path
 ) -> None:
     changes = {'target': [*SMALL['target'], name], 'held_drives': 1}  # type: ignore[misc]
     with pytest.raises(DatasetError, match=name):
-        Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
+        Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run', cache=rendered)
     assert not (tmp_path / 'run').exists()
 
 
@@ -354,11 +360,13 @@ def test_without_alignment_images_are_only_resized(drive: Drive) -> None:
 
 
 @pytest.mark.parametrize('supervised', [False, True])
-def test_one_domain_trains_alone(recipe_file: Path, tmp_path: Path, supervised: bool) -> None:
+def test_one_domain_trains_alone(
+    recipe_file: Path, tmp_path: Path, rendered: Path, supervised: bool
+) -> None:
     changes = {'target': [], 'target_batch': 0, 'target_test': []}
     weights = (1.0, 0.0) if supervised else (0.0, 1.0)
     changes |= dict(zip(('source_depth_weight', 'reconstruction_weight'), weights, strict=True))
-    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
+    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run', cache=rendered)
     before = {name: value.clone() for name, value in trainer.pose_network.state_dict().items()}
     assert trainer.train()
     after = trainer.pose_network.state_dict()
@@ -381,17 +389,17 @@ def test_networks_start_sane_and_small() -> None:
 
 
 def test_one_command_trains_stops_resumes_and_exports(
-    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe_file: Path, tmp_path: Path, rendered: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = load_recipe(recipe_file)
-    whole = Trainer(recipe, tmp_path / 'whole')
+    whole = Trainer(recipe, tmp_path / 'whole', cache=rendered)
     assert whole.train()
 
     asked = iter([False, True])
-    stopped = Trainer(recipe, tmp_path / 'parts', stopped=lambda: next(asked))
+    stopped = Trainer(recipe, tmp_path / 'parts', stopped=lambda: next(asked), cache=rendered)
     assert not stopped.train()
     assert stopped.step == 2
-    resumed = Trainer(recipe, tmp_path / 'parts')
+    resumed = Trainer(recipe, tmp_path / 'parts', cache=rendered)
     assert resumed.step == 2
     assert resumed.train()
     for name, value in whole.depth_network.state_dict().items():
@@ -399,7 +407,7 @@ def test_one_command_trains_stops_resumes_and_exports(
             value, resumed.depth_network.state_dict()[name], rtol=1e-3, atol=1e-5
         )
 
-    longer = Trainer(load_recipe(recipe_file, steps=5), tmp_path / 'parts')
+    longer = Trainer(load_recipe(recipe_file, steps=5), tmp_path / 'parts', cache=rendered)
     assert longer.train()
     assert longer.step == 5
     recipe_file.write_text(yaml.safe_dump({**SMALL, 'learning_rate': 1e-5}))
@@ -409,18 +417,26 @@ def test_one_command_trains_stops_resumes_and_exports(
     checkpoint = tmp_path / 'parts' / 'checkpoint.pt'
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=r'checkpoint\.pt is damaged'):
-        Trainer(recipe, tmp_path / 'parts')
+        Trainer(recipe, tmp_path / 'parts', cache=rendered)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Trainer:
+    """Trained until its depth rises with true depth."""
+    folder = tmp_path_factory.mktemp('trained')
+    settings = {**SMALL, 'steps': 60, 'learning_rate': 3e-3, 'source_depth_weight': 1.0}
+    (folder / 'small.yaml').write_text(yaml.safe_dump(settings))
+    trainer = Trainer(load_recipe(folder / 'small.yaml'), folder / 'run', cache=rendered)
+    assert trainer.train()
+    return trainer
 
 
 def test_a_trained_network_becomes_one_file_with_its_scale(
-    recipe_file: Path, tmp_path: Path
+    trained: Trainer, tmp_path: Path
 ) -> None:
-    changes = {'steps': 60, 'learning_rate': 3e-3, 'source_depth_weight': 1.0}
-    recipe = load_recipe(recipe_file, **changes)
-    trainer = Trainer(recipe, tmp_path / 'run')
-    assert trainer.train()
+    recipe = trained.recipe
     path = tmp_path / 'model.onnx'
-    train.export(trainer, path)
+    train.export(trained, path)
     onnx.checker.check_model(onnx.load(path))
     card = read_card(path)
     assert card.canonical_camera == recipe.canonical_camera
@@ -435,33 +451,35 @@ def test_a_trained_network_becomes_one_file_with_its_scale(
     assert [file.name for file in tmp_path.glob('*.part')] == []
     # Through the estimator the same depth comes out as from torch, times the scale.
     # The estimator's camera is the canonical one and sees all of it: so does the network here.
-    (drive,) = trainer.drives('source_validation', with_depth=True)
+    (drive,) = trained.drives('source_validation', with_depth=True)
     drive = dataclasses.replace(drive, seen=np.ones_like(drive.seen))
     estimate = DepthEstimator.load(path, threads=1).estimate(
         Image(drive.images[0], 'rgb'), recipe.canonical_camera
     )
     assert estimate.alignment.seen.all()
-    expected = predicted_depth(trainer.depth_network, drive, 0) * card.scale.value
+    expected = predicted_depth(trained.depth_network, drive, 0) * card.scale.value
     np.testing.assert_allclose(1 / estimate.inverse_depth, expected, rtol=2e-3)
 
 
-def test_a_loss_that_is_not_finite_names_its_batch(recipe_file: Path, tmp_path: Path) -> None:
-    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
+def test_a_loss_that_is_not_finite_names_its_batch(
+    recipe_file: Path, tmp_path: Path, rendered: Path
+) -> None:
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run', cache=rendered)
     with torch.no_grad():
         trainer.depth_network.decoder.heads[0].bias.fill_(float('nan'))
     with pytest.raises(TrainingError, match=r'not finite .* at step 0 for world:town:0x5 frame'):
         trainer.train()
 
 
-def test_a_collapse_ends_training(recipe_file: Path, tmp_path: Path) -> None:
-    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
+def test_a_collapse_ends_training(recipe_file: Path, tmp_path: Path, rendered: Path) -> None:
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run', cache=rendered)
     with torch.no_grad():
         trainer.depth_network.decoder.heads[0].weight.zero_()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mono_metric_depth.training.trainer._COLLAPSE_AFTER', -1)
         with pytest.raises(TrainingError, match='collapsed to a constant by step 0'):
             trainer.train()
-        upside_down = Trainer(load_recipe(recipe_file), tmp_path / 'down')
+        upside_down = Trainer(load_recipe(recipe_file), tmp_path / 'down', cache=rendered)
         upside_down._agreement = -0.5
         with pytest.raises(TrainingError, match='runs against that of the source'):
             upside_down.train()
@@ -472,10 +490,10 @@ def test_a_collapse_ends_training(recipe_file: Path, tmp_path: Path) -> None:
     [(np.nan, 'no image has true depth'), (9000.0, 'the median true depth is 9000.*millimetres')],
 )
 def test_ground_truth_that_is_missing_or_no_metres_is_refused(
-    depth: float, message: str, recipe_file: Path, tmp_path: Path
+    depth: float, message: str, recipe_file: Path, tmp_path: Path, rendered: Path
 ) -> None:
-    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run')
-    trainer._drives['source_validation', True] = drives('wrong', depth)
+    trainer = Trainer(load_recipe(recipe_file), tmp_path / 'run', cache=rendered)
+    trainer._drives._aligned['source_validation', True] = drives('wrong', depth)
     with pytest.raises(ScaleError, match=f'source_validation .*{message}'):
         trainer.train()
 
@@ -529,40 +547,39 @@ def test_a_number_without_a_point_is_a_number(recipe_file: Path) -> None:
 
 
 def test_ground_truth_that_contradicts_the_mounting_height_is_refused(
-    recipe_file: Path, tmp_path: Path
+    recipe_file: Path, tmp_path: Path, rendered: Path
 ) -> None:
     # As if millimetres had been read as 1/256 m.
     camera = {'width': 128, 'height': 96, 'fx': 100, 'fy': 100, 'cx': 63.5, 'cy': 40}
     recipe = load_recipe(recipe_file, canonical_camera=camera)
-    trainer = Trainer(recipe, tmp_path / 'run')
+    trainer = Trainer(recipe, tmp_path / 'run', cache=rendered)
     right = trainer.drives('source_validation', with_depth=True)
     wrong = [dataclasses.replace(d, depth=(d.depth * 3.9).astype(np.float16)) for d in right * 2]
-    trainer._check_truth('source_validation')
-    trainer._drives['source_validation', True] = wrong
+    trainer._drives.check_truth('source_validation')
+    trainer._drives._aligned['source_validation', True] = wrong
     with pytest.raises(ScaleError, match=r'the road lies 3\.[89]\d times as far'):
-        trainer._check_truth('source_validation')
+        trainer._drives.check_truth('source_validation')
 
 
 def test_a_source_without_ground_truth_serves_the_papers_recipe(
-    recipe_file: Path, tmp_path: Path
+    recipe_file: Path, tmp_path: Path, rendered: Path
 ) -> None:
     recipe = load_recipe(recipe_file, source_depth_weight=0.0, steps=1)
-    trainer = Trainer(recipe, tmp_path / 'run')
+    trainer = Trainer(recipe, tmp_path / 'run', cache=rendered)
     blind = trainer.drives('source', with_depth=True)
     unknown = np.full_like(blind[0].depth, np.nan)
-    trainer._drives['source', True] = [dataclasses.replace(d, depth=unknown) for d in blind]
+    trainer._drives._aligned['source', True] = [
+        dataclasses.replace(d, depth=unknown) for d in blind
+    ]
     assert trainer.train()
     assert 'control_abs_rel' not in trainer.target_errors(1.0)
 
 
-def test_a_model_that_appears_during_training_stays(recipe_file: Path, tmp_path: Path) -> None:
-    changes = {'steps': 60, 'learning_rate': 3e-3, 'source_depth_weight': 1.0}
-    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run')
-    assert trainer.train()
+def test_a_model_that_appears_during_training_stays(trained: Trainer, tmp_path: Path) -> None:
     path = tmp_path / 'model.onnx'
     path.write_text('precious')
     with pytest.raises(ExportError, match='has appeared during training'):
-        train.export(trainer, path, new=True)
+        train.export(trained, path, new=True)
     assert path.read_text() == 'precious'
     assert [file.name for file in tmp_path.glob('*.part')] == []
 

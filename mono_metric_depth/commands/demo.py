@@ -72,14 +72,6 @@ def _demo(arguments: list[str] | None) -> None:
     parser.add_argument('--model', type=Path, help='the shipped model if left out')
     parser.add_argument('--frames', type=int, default=60, help='of the generated drive')
     options = parser.parse_args(arguments)
-    try:
-        import rclpy
-        import torch
-
-        from mono_metric_depth.evaluation import pictures
-    except ImportError as err:
-        fail(f"the demo needs {err.name}: pip install 'mono_metric_depth[ros,train,demo]'")
-    del rclpy, torch, pictures
     if options.frames < 1:
         fail(f'--frames must be at least 1, got {options.frames}')
     # Bad input is refused before any work is done.
@@ -96,6 +88,14 @@ def _demo(arguments: list[str] | None) -> None:
     output: Path = options.output
     if output.exists() and not (output / _MARK).exists() and any(output.iterdir()):
         fail(f'{output} holds something else than a demo; move it, or choose another --output')
+    try:
+        import rclpy
+        import torch
+
+        from mono_metric_depth.evaluation import pictures
+    except ImportError as err:
+        fail(f"the demo needs {err.name}: pip install 'mono_metric_depth[ros,train,demo]'")
+    del rclpy, torch, pictures
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     (output / _MARK).touch()

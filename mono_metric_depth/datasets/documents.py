@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Text and JSON files of data sets, read with a bound on their size."""
+"""Files of data sets, read with a bound on their size: bytes, text and JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,37 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 
 #: Calibrations, poses and lists of frames are far smaller (bytes).
 MAX_TEXT = 1 << 24
 #: A scene of DDAD takes 2 MB (bytes).
 MAX_JSON = 1 << 27
+
+
+def read_bytes(path: Path, most: int, kind: str) -> bytes:
+    """A file of one frame.
+
+    Args:
+        path: Which.
+        most: Larger files are refused (bytes).
+        kind: What it should be, for errors.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        DamagedFrameError: If it is missing or too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > most:
+            msg = f'{path}: missing or damaged {kind}: it has {size} bytes, above {most}'
+            raise DamagedFrameError(msg)
+        return path.read_bytes()
+    except OSError as err:
+        msg = f'{path}: missing or damaged {kind}: {err.strerror}'
+        raise DamagedFrameError(msg) from err
 
 
 def read_text(path: Path, most: int = MAX_TEXT) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.compressed_image import MAX_PIXELS, compressed_size, decode_compressed
 from mono_metric_depth.datasets import DamagedFrameError
+from mono_metric_depth.datasets.documents import read_bytes
 from mono_metric_depth.image import ImageError
 
 #: File names that :func:`read_image` reads.
@@ -32,7 +33,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DamagedFrameError: If it is missing, cut short, damaged or too large.
     """
-    data = _bytes(path)
+    data = read_bytes(path, _MAX_BYTES, 'image')
     try:
         compressed_size(data)
         return np.ascontiguousarray(decode_compressed(data, '').as_rgb())
@@ -69,7 +70,7 @@ def read_uint16(path: Path, height: int, width: int) -> NDArray[np.uint16]:
     Raises:
         DamagedFrameError: If it is missing, cut short, of another size or not of 16 bits.
     """
-    data = _bytes(path)
+    data = read_bytes(path, _MAX_BYTES, 'image')
     stored = None
     try:
         size = compressed_size(data)
@@ -87,15 +88,3 @@ def read_uint16(path: Path, height: int, width: int) -> NDArray[np.uint16]:
         )
         raise DamagedFrameError(msg)
     return np.asarray(stored, np.uint16)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            msg = f'{path}: missing or damaged image: it has {size} bytes, above {_MAX_BYTES}'
-            raise DamagedFrameError(msg)
-        return path.read_bytes()
-    except OSError as err:
-        msg = f'{path}: missing or damaged image: {err.strerror}'
-        raise DamagedFrameError(msg) from err

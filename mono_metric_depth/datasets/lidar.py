@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import DamagedFrameError
+from mono_metric_depth.datasets.documents import read_bytes
 
 #: A turn of the largest LiDARs has 0.3 million points; larger files are refused (bytes).
 MAX_BYTES = 1 << 27
@@ -105,7 +106,7 @@ def read_bin(path: Path, columns: int) -> NDArray[np.float64]:
     Raises:
         DamagedFrameError: If it is missing, empty, too large or cut short.
     """
-    data = _bytes(path)
+    data = read_bytes(path, MAX_BYTES, 'point cloud')
     if not data or len(data) % (4 * columns):
         msg = (
             f'{path}: damaged point cloud: {len(data)} bytes are no whole number of points of '
@@ -131,7 +132,7 @@ def read_npz(path: Path) -> NDArray[np.float64]:
     """
     try:
         with (
-            zipfile.ZipFile(io.BytesIO(_bytes(path))) as archive,
+            zipfile.ZipFile(io.BytesIO(read_bytes(path, MAX_BYTES, 'point cloud'))) as archive,
             archive.open('data.npy') as file,
         ):
             # What the archive says about sizes need not be true.
@@ -178,15 +179,3 @@ def _require_whole(entry: io.BytesIO) -> None:
         msg = f'it claims {shape} of {dtype}, and holds {there} bytes'
         raise ValueError(msg)
     entry.seek(0)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            msg = f'{path}: damaged point cloud: it has {size} bytes, above {MAX_BYTES}'
-            raise DamagedFrameError(msg)
-        return path.read_bytes()
-    except OSError as err:
-        msg = f'{path}: missing or damaged point cloud: {err.strerror}'
-        raise DamagedFrameError(msg) from err

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -19,19 +18,15 @@ from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from mono_metric_depth.datasets import require_drive
 from mono_metric_depth.linearity import measure_linearity
-from mono_metric_depth.road_plane import RoadPlaneError, RoadView, check_road_height
-from mono_metric_depth.scale import METHODS, GlobalScale, ScaleError, check_depth_unit, fit_scale
+from mono_metric_depth.scale import METHODS, GlobalScale, ScaleError, fit_scale
 from mono_metric_depth.scale_judgement import judged_scale
-from mono_metric_depth.training.aligned_drive import AlignedDrive, is_piece_of
+from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     save_checkpoint,
 )
-from mono_metric_depth.training.drive_cache import DriveMaker, align_drives
-from mono_metric_depth.training.fresh_drives import FreshDrives
 from mono_metric_depth.training.held_out import (
     depth_pairs,
     held_out_errors,
@@ -39,7 +34,7 @@ from mono_metric_depth.training.held_out import (
     predicted_depth,
     transfer_errors,
 )
-from mono_metric_depth.training.mixed_batches import Drives, MixedBatch, MixedBatches
+from mono_metric_depth.training.mixed_batches import MixedBatch, MixedBatches
 from mono_metric_depth.training.mixed_loss import MixedLoss
 from mono_metric_depth.training.networks import MAX_DEPTH, DepthNetwork, build_depth_network
 from mono_metric_depth.training.networks.encoder_weights import load_encoder_weights
@@ -47,6 +42,7 @@ from mono_metric_depth.training.networks.onnx_weights import load_network
 from mono_metric_depth.training.pose_network import PoseNetwork
 from mono_metric_depth.training.processes import Processes
 from mono_metric_depth.training.recipe import Recipe
+from mono_metric_depth.training.recipe_drives import RecipeDrives, require_drives
 from mono_metric_depth.training.training_log import TrainingLog
 
 _WARM_UP = 100
@@ -58,7 +54,6 @@ _VALIDATE_EVERY = 500
 _VALIDATION_FRAMES = 10
 #: Entries of the recipe that may change before a training goes on.
 _MAY_CHANGE = {'name', 'target_test', 'steps', 'patience'}
-_TRAINED_ON = ('source', 'target', 'replay')
 _COLLAPSE_SPREAD = 0.02
 _COLLAPSE_AFTER = 500
 
@@ -97,7 +92,6 @@ class Trainer:
     ) -> None:
         self.recipe = recipe
         self.folder = folder
-        self._cache = cache or folder / 'cache'
         self._processes = processes or Processes(0, 1, torch.device('cpu'))
         self.device = self._processes.device
         self._stopped = stopped
@@ -108,9 +102,7 @@ class Trainer:
                 f'be multiples of the number of processes, {count}'
             )
             raise TrainingError(msg)
-        for entry in (*_TRAINED_ON, 'source_validation', 'target_test'):
-            for name in recipe.drives(entry):
-                require_drive(name)
+        require_drives(recipe)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         # Channels last: what convolutions on CPUs and tensor cores are fastest in.
@@ -131,8 +123,7 @@ class Trainer:
             fused=True,
         )
         self._schedule = LambdaLR(self._optimiser, [self._depth_rate, self._rate])
-        self._drives: dict[tuple[str, bool], list[AlignedDrive]] = {}
-        self._makers: list[DriveMaker] = []
+        self._drives = RecipeDrives(recipe, cache or folder / 'cache', self._processes)
         self.step = 0
         self._best, self._stale, self._agreement = math.inf, 0, 1.0
         self._resume()
@@ -206,68 +197,8 @@ class Trainer:
         save_checkpoint(state, self._checkpoint)
 
     def drives(self, entry: str, *, with_depth: bool) -> list[AlignedDrive]:
-        """The drives of an entry of the recipe, aligned once and kept."""
-        if (entry, with_depth) not in self._drives:
-            # The first process fills the cache for the others.
-            for first in (True, False):
-                if first == self._processes.first:
-                    self._drives[entry, with_depth] = align_drives(
-                        tuple(self._held_names(entry)), **self._alignment(entry, with_depth)
-                    )
-                self._processes.wait()
-        return self._drives[entry, with_depth]
-
-    def _alignment(self, entry: str, with_depth: bool) -> dict[str, Any]:
-        return {
-            'canonical': self.recipe.canonical_camera,
-            'levelled': self.recipe.levelled,
-            'with_depth': with_depth,
-            'moving': entry in _TRAINED_ON,
-            'aligned': self.recipe.aligned,
-            'cache': self._cache,
-            'device': str(self.device),
-        }
-
-    def _held_names(self, entry: str) -> list[str]:
-        names = self.recipe.drives(entry)
-        return names[: self.recipe.held_drives or None] if entry in _TRAINED_ON else names
-
-    def _pool(self, entry: str, *, with_depth: bool) -> Drives:
-        """The drives to draw from: all of them, or so many at a time as are held at once."""
-        drives = self.drives(entry, with_depth=with_depth)
-        names, held = self.recipe.drives(entry), self._held_names(entry)
-        if len(names) == len(held):
-            return drives
-        maker = DriveMaker(**self._alignment(entry, with_depth))
-        self._makers.append(maker)
-        first = [[drive for drive in drives if is_piece_of(drive.name, name)] for name in held]
-        return FreshDrives(names, len(held), self.recipe.fresh_every, first, maker.make)
-
-    def _check_truth(self, entry: str) -> None:
-        """Refuse drives without ground truth, or with ground truth that is not in metres."""
-        drives = self.drives(entry, with_depth=True)
-        middles = [drive.depth[len(drive.depth) // 2].astype(np.float32) for drive in drives]
-        known = [depth[np.isfinite(depth) & (depth > 0)] for depth in middles]
-        medians = [float(np.median(depth)) for depth in known if depth.size]
-        source = f'{entry} ({", ".join(getattr(self.recipe, entry))})'
-        check_depth_unit(medians, source)
-        check_road_height(self._road_heights(drives), source)
-
-    def _road_heights(self, drives: list[AlignedDrive]) -> list[float]:
-        """Height above the road in true depth over the mounting height, where both are known."""
-        ratios = []
-        for drive in drives[:: max(1, len(drives) // 10)]:
-            if drive.mount is None or drive.mount.height is None:
-                continue
-            rotation = None if self.recipe.levelled else drive.mount.rotation()
-            try:
-                view = RoadView(drive.camera, rotation)
-            except RoadPlaneError:
-                return []  # this camera sees no road
-            for depth in drive.depth[:: max(1, len(drive.depth) // 5)]:
-                with contextlib.suppress(RoadPlaneError):
-                    ratios.append(view.plane(depth.astype(np.float32)).height / drive.mount.height)
-        return ratios
+        """See :meth:`RecipeDrives.aligned`."""
+        return self._drives.aligned(entry, with_depth=with_depth)
 
     def train(self) -> bool:
         """Train to the recipe's last step, or until held-out source error no longer falls.
@@ -284,21 +215,21 @@ class Trainer:
         # A person's own drives first: what is wrong with them shows before worlds are rendered.
         self.drives('target', with_depth=False)
         batches = MixedBatches(
-            self._pool('source', with_depth=True),
-            self._pool('target', with_depth=False),
+            self._drives.pool('source', with_depth=True),
+            self._drives.pool('target', with_depth=False),
             recipe.source_batch,
             recipe.target_batch,
             recipe.seed,
-            replay=self._pool('replay', with_depth=False),
+            replay=self._drives.pool('replay', with_depth=False),
             replay_share=recipe.replay_share,
             part=(self._processes.rank, self._processes.count),
         )
         self.drives('target_test', with_depth=True)
-        self._check_truth('source_validation')
+        self._drives.check_truth('source_validation')
         if recipe.source_depth_weight:
-            self._check_truth('source')
+            self._drives.check_truth('source')
         if recipe.target_test:
-            self._check_truth('target_test')
+            self._drives.check_truth('target_test')
         if self._ended_early():
             return self._return_to_best()
         log = TrainingLog(self.folder, self.step) if self._processes.first else None
@@ -336,8 +267,7 @@ class Trainer:
                     return self._return_to_best()
         finally:
             bar.close()
-            for maker in self._makers:
-                maker.close()
+            self._drives.close()
             if log is not None:
                 log.close()
         return True
