@@ -45,6 +45,14 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.pop('PYTHONHASHSEED', None)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines that lie in the user's own cache change no test, and none is written there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file with a card: depth by the pixel's row, whatever the image."""
