@@ -544,18 +544,20 @@ def test_damage_in_the_middle_of_a_file_costs_what_lies_there(
     run(bag, tmp_path / 'out')
     out = capsys.readouterr().out
     assert 'images cannot be read: the bag is damaged' in out
-    assert 'damaged after' in out
+    assert 'damaged' in out.splitlines()[-2]
     depths = [moment for topic, moment, *_ in contents(tmp_path / 'out') if '/depth/i' in topic]
     assert 25 < len(depths) < 60
     assert depths[-1] == FIRST + 59 * STEP
 
 
-def test_a_recording_that_was_cut_short_is_refused_with_the_way_to_mend_it(
+def test_a_recording_that_was_cut_short_is_refused_if_nothing_of_it_is_whole(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:
     bag = write_bag(tmp_path / 'bag', drive(50))
     os.truncate(bag / 'bag.mcap', (bag / 'bag.mcap').stat().st_size * 7 // 10)
-    assert 'mend it with "mcap recover"' in refused(bag, tmp_path / 'out')
+    message = refused(bag, tmp_path / 'out')
+    assert 'its recording was cut short' in message
+    assert 'nothing before is whole; record it again' in message
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

@@ -17,14 +17,12 @@ from mono_metric_depth.compressed_image import compressed_size, decode_compresse
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_message_list import BagMessageList
+from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, storage_of
 from mono_metric_depth.datasets.bag_topics import (
     COMPRESSED_IMAGE,
-    bag_messages,
-    bag_topics,
     image_topic,
     info_topic,
     is_rectified,
-    storage_of,
     truth_topic,
 )
 from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth

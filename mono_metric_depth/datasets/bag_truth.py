@@ -16,8 +16,9 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_message_list import BagMessageList
-from mono_metric_depth.datasets.bag_topics import IMAGE, Topic
+from mono_metric_depth.datasets.bag_topics import IMAGE
 from mono_metric_depth.datasets.lidar import depth_from_points
+from mono_metric_depth.datasets.stored_topic import StoredTopic
 from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
 from mono_metric_depth.image import ImageError
@@ -35,7 +36,7 @@ _SAME_SWEEP, _SAME_SWEEP_UNMOVED = 50_000_000, 20_000_000
 _LOOKED_AT = 3
 
 
-def require_truth(topics: dict[str, Topic], name: str) -> str:
+def require_truth(topics: dict[str, StoredTopic], name: str) -> str:
     """The type of a topic that is to hold true depth.
 
     Raises:

@@ -13,36 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
-from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.checked_writer import CheckedWriter
+from mono_metric_depth.datasets.stored_topic import StoredTopic
 
 _JOURNAL = 'progress.json'
 _LOCK = 'lock'
 _STEM = 'replay'
 _INFORMATION = 'rosbag2_bagfile_information'
-
-
-class BagTopic(NamedTuple):
-    """A topic as a bag declares it.
-
-    Attributes:
-        name: Its name.
-        kind: Type of its messages.
-        definition: Of that type, in the format of ros2msg or ros2idl.
-        digest: Of the definition (RIHS01).
-        qos: What its publishers offered.
-    """
-
-    name: str
-    kind: str
-    definition: str
-    digest: str
-    qos: Sequence[Qos] = ()
 
 
 class SplitBag:
@@ -69,7 +52,7 @@ class SplitBag:
     def __init__(
         self,
         path: Path,
-        topics: Sequence[BagTopic],
+        topics: Sequence[StoredTopic],
         key: Mapping[str, Any],
         storage: StoragePlugin,
     ) -> None:
@@ -148,7 +131,7 @@ class SplitBag:
         """
         if self._writer is None:
             folder = self._part / f'{_STEM}_{len(self._journal["files"])}'
-            self._writer = Writer(folder, version=9, storage_plugin=self._storage)
+            self._writer = CheckedWriter(folder, self._storage)
             self._writer.open()
             self._connections = {
                 t.name: self._writer.add_connection(

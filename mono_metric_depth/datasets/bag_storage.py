@@ -1,0 +1,330 @@
+# Copyright 2026 The mono_metric_depth Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a ROS 2 bag, MCAP or sqlite3, and their messages; past what is damaged."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, Protocol
+
+import yaml
+from rosbags.rosbag2 import Reader
+
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.decompression import (
+    DecompressionError,
+    decompressed_file,
+    decompressed_message,
+)
+from mono_metric_depth.datasets.mcap_file import McapFile
+from mono_metric_depth.datasets.stored_topic import StoredTopic
+
+_LOG = logging.getLogger(__name__)
+
+SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+#: Past damage in a database, reading goes on after so long (ns), then twice, four times as long.
+_FIRST_STRIDE = 10**7
+#: Most of a message, and of a bag's description (bytes).
+_MOST, _MOST_METADATA = 1 << 29, 1 << 25
+_NEWEST = 9
+_MEND = {
+    '.mcap': 'mend it with "mcap recover"',
+    '.db3': 'mend it with sqlite3\'s ".recover", then "ros2 bag reindex"',
+}
+
+
+class _File(Protocol):
+    """A file of a bag."""
+
+    topics: list[StoredTopic]
+    cut: str
+
+    def messages(
+        self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
+    ) -> Iterator[tuple[str, int, str, bytes]]: ...
+
+
+class _Description(NamedTuple):
+    """What metadata.yaml tells that the files themselves do not."""
+
+    files: list[Path]
+    mode: str = ''
+    digests: Mapping[str, str] = {}
+
+
+def storage_of(path: Path) -> Path:
+    """What to open of a bag: the folder, or its one file where the metadata are of no use.
+
+    Args:
+        path: A bag's folder or file.
+
+    Returns:
+        The folder or the file.
+
+    Raises:
+        DatasetError: If it is no ROS 2 bag.
+    """
+    if not path.exists():
+        msg = f'there is no bag {path}'
+        raise DatasetError(msg)
+    if path.suffix == '.bag' and path.is_file():
+        msg = f'{path}: a ROS 1 bag; convert it with rosbags-convert'
+        raise DatasetError(msg)
+    if not path.is_dir():
+        if path.suffix not in SUFFIXES or not path.is_file():
+            msg = f'{path}: no ROS 2 bag; that is a folder, or a file named .mcap or .db3'
+            raise DatasetError(msg)
+        return path
+    problem = 'no metadata.yaml'
+    if (path / 'metadata.yaml').is_file():
+        try:
+            _described(path)
+        except DatasetError as err:
+            problem = str(err)
+        else:
+            return path
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if len(files) != 1:
+        msg = f'{path}: {len(files)} bag files but {problem}; run: ros2 bag reindex {path}'
+        raise DatasetError(msg)
+    if problem != 'no metadata.yaml':
+        _LOG.warning('%s: %s; %s is read without it', path, problem, files[0].name)
+    return files[0]
+
+
+def bag_topics(storage: Path) -> dict[str, StoredTopic]:
+    """The topics of a bag by name; of several types under one name, the first.
+
+    Args:
+        storage: See :func:`storage_of`.
+
+    Raises:
+        DatasetError: If the bag cannot be opened.
+    """
+    topics: dict[str, StoredTopic] = {}
+    for topic in _declared(storage):
+        before = topics.get(topic.name)
+        count = topic.messages + (before.messages if before else 0)
+        topics[topic.name] = (before or topic)._replace(messages=count)
+    return topics
+
+
+def declared_topics(storage: Path) -> list[StoredTopic]:
+    """The topics of a bag, each once, to be declared anew.
+
+    Raises:
+        DatasetError: If a topic has two types.
+    """
+    found: dict[str, StoredTopic] = {}
+    for topic in _declared(storage):
+        first = found.setdefault(topic.name, topic)
+        if first.kind != topic.kind:
+            msg = (
+                f'{storage}: {topic.name} has two types, {first.kind} and {topic.kind}; leave it '
+                'out'
+            )
+            raise DatasetError(msg)
+    return list(found.values())
+
+
+def _declared(storage: Path) -> list[StoredTopic]:
+    with _opened(storage, None) as (description, files):
+        return [
+            topic._replace(digest=topic.digest or description.digests.get(topic.name, ''))
+            for file in files
+            for topic in file.topics
+        ]
+
+
+def bag_messages(
+    storage: Path,
+    topics: Collection[str],
+    *,
+    start: int | None = None,
+    damage: list[str] | None = None,
+) -> Generator[tuple[str, int, str, bytes], None, None]:
+    """Messages of a bag in its order; what is damaged is stepped over.
+
+    Args:
+        storage: See :func:`storage_of`.
+        topics: Only these.
+        start: Only what was received then or later (ns).
+        damage: Takes a line for each place that could not be read.
+
+    Yields:
+        Topic, time of receipt (ns), type, CDR bytes.
+
+    Raises:
+        DatasetError: If the bag cannot be opened.
+    """
+    lines = [] if damage is None else damage
+    with _opened(storage, lines) as (description, files):
+        for file in files:
+            for topic, time, kind, data in file.messages(topics, start, lines.append):
+                message = data
+                if description.mode == 'message':
+                    try:
+                        message = decompressed_message(data, _MOST)
+                    except DecompressionError as err:
+                        lines.append(f'{topic} at {time * 1e-9:.3f} s is left out: {err}')
+                        continue
+                yield topic, time, kind, message
+
+
+@contextmanager
+def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[_Description, list[_File]]]:
+    """The files of a bag that can be read; what cannot is told, or raised if it is all."""
+    described = storage.is_dir()
+    description = _described(storage) if described else _Description([storage])
+    files: list[_File] = []
+    problems = []
+    with ExitStack() as stack:
+        for path in description.files:
+            try:
+                if not path.is_file():
+                    msg = f'{path} is missing'
+                    raise DatasetError(msg)
+                if description.mode == 'file':
+                    path = _unpacked(path, stack)
+                files.append(_file(path, stack))
+            except DatasetError as err:
+                problems.append(str(err))
+                continue
+            if files[-1].cut:
+                problems.append(f'{path.name}: {files[-1].cut}')
+        if not files:
+            msg = problems[0] if problems else f'{storage}: its metadata.yaml names no files'
+            raise DatasetError(msg)
+        if damage is not None:
+            damage += problems
+        yield description, files
+
+
+def _file(path: Path, stack: ExitStack) -> _File:
+    try:
+        return McapFile(path) if path.suffix == '.mcap' else _Database(path, stack)
+    except DatasetError:
+        raise
+    except Exception as err:  # see _Database.messages
+        reason = ' '.join(str(err).split()) or repr(err)
+        msg = f'{path}: cannot read the bag: {reason}; {_MEND[path.suffix]}'
+        raise DatasetError(msg) from err
+
+
+class _Database:
+    """An sqlite3 file of a bag."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        if not path.stat().st_size:
+            msg = f'{path}: cannot read the bag: the file is empty; record it again'
+            raise DatasetError(msg)
+        self._reader = Reader(path)
+        self._reader.open()
+        stack.callback(self._reader.close)
+        self.topics = [
+            StoredTopic(
+                c.topic,
+                c.msgtype,
+                c.msgdef.data,
+                c.digest,
+                tuple(getattr(c.ext, 'offered_qos_profiles', ())),
+                c.msgcount,
+            )
+            for c in self._reader.connections
+            if c.topic.isprintable() and getattr(c.ext, 'serialization_format', '') == 'cdr'
+        ]
+        log = path.with_name(f'{path.name}-wal')
+        self.cut = ''
+        if log.is_file() and log.stat().st_size:
+            self.cut = (
+                f'its last messages lie in {log.name} and are not read; take them in with: '
+                f'sqlite3 {path} "PRAGMA wal_checkpoint"'
+            )
+
+    def messages(
+        self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
+    ) -> Iterator[tuple[str, int, str, bytes]]:
+        wanted = [c for c in self._reader.connections if c.topic in topics]
+        if not wanted:
+            return
+        reached = self._reader.start_time if start is None else start
+        stride, told = _FIRST_STRIDE, False
+        while True:
+            try:
+                for c, time, data in self._reader.messages(wanted, start=start):
+                    if not (isinstance(time, int) and isinstance(data, bytes) and time >= 0):
+                        damaged(f'a message of {c.topic} is left out: its row is damaged')
+                        continue
+                    yield c.topic, time, c.msgtype, data
+                    reached, stride, told = time, _FIRST_STRIDE, False
+            except Exception as err:
+                # Damage has no common base: errors of SQLite, of types, of text come through.
+                if not told:
+                    damaged(f'damaged after {reached * 1e-9:.3f} s: {err or repr(err)}')
+                told = True
+                start, stride = reached + stride, stride * 2
+                if start < self._reader.end_time:
+                    continue
+            return
+
+
+def _described(folder: Path) -> _Description:
+    place = folder / 'metadata.yaml'
+    try:
+        if place.stat().st_size > _MOST_METADATA:
+            msg = f'it is larger than {_MOST_METADATA >> 20} MiB'
+            raise ValueError(msg)
+        loaded: Any = yaml.safe_load(place.read_text(encoding='utf-8'))
+        information = loaded['rosbag2_bagfile_information']
+        version, names = information['version'], information['relative_file_paths']
+        if not isinstance(version, int) or not isinstance(names, list):
+            raise TypeError
+        if version > _NEWEST:
+            msg = f'{place}: version {version} of bags is not known; 1 to {_NEWEST} are'
+            raise DatasetError(msg)
+        mode = (information.get('compression_mode') or '').lower()
+        form = information.get('compression_format') or ''
+        topics = [topic['topic_metadata'] for topic in information['topics_with_message_count']]
+        digests = {topic['name']: topic.get('type_description_hash') or '' for topic in topics}
+        if not all(isinstance(text, str) for text in (form, *digests, *digests.values())):
+            raise TypeError
+        # Older bags name the folder, too; nothing outside of it is read.
+        files = [folder / PurePath(name).name for name in names]
+    except DatasetError:
+        raise
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as err:
+        reason = ' '.join(str(err).split())[:120]
+        msg = f'{place.name} is damaged ({reason})'
+        raise DatasetError(msg) from err
+    except (AttributeError, KeyError, TypeError) as err:
+        msg = f'{place.name} is damaged: it is no description of a bag'
+        raise DatasetError(msg) from err
+    mode = '' if mode == 'none' else mode
+    known = {'.zstd' if mode == 'file' else suffix for suffix in SUFFIXES}
+    if mode not in {'', 'file', 'message'} or (mode and form != 'zstd'):
+        msg = f'{folder}: it is compressed by {mode} with {form!r}; only zstd is read'
+        raise DatasetError(msg)
+    if strange := [file.name for file in files if file.suffix not in known]:
+        msg = f'{folder}: its file {strange[0]!r} is neither MCAP nor sqlite3'
+        raise DatasetError(msg)
+    return _Description(files, mode, digests)
+
+
+def _unpacked(path: Path, stack: ExitStack) -> Path:
+    """A file that was compressed whole, unpacked for as long as it is read."""
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    target = folder / path.stem
+    if target.suffix not in SUFFIXES:
+        msg = f'{path}: neither MCAP nor sqlite3'
+        raise DatasetError(msg)
+    try:
+        decompressed_file(path, target, shutil.disk_usage(folder).free // 2)
+    except DecompressionError as err:
+        msg = f'{path}: {err}; unpack it with: zstd -d {path}'
+        raise DatasetError(msg) from err
+    return target
