@@ -68,11 +68,11 @@ class BagSequence:
         try:
             self.topic = image_topic(storage, topics, images)
             info = info_topic(topics, self.topic)
-            depth = named or truth_topic(self.topic)
-            kind = require_truth(topics, depth) if named or depth in topics else ''
             if named == self.topic:
                 msg = f'{named} holds the images, not their true depth'
                 raise DatasetError(msg)
+            depth = named or truth_topic(self.topic)
+            kind = require_truth(topics, depth) if named or depth in topics else ''
         except DatasetError as err:
             msg = f'{path}: {err}'
             raise DatasetError(msg) from err
@@ -87,8 +87,10 @@ class BagSequence:
         for line in damage:
             _LOG.warning('%s: %s', self.name, line)
         lost = topics[self.topic].messages - len(index.images)
-        if damage and lost > 0:
-            _LOG.warning('%s: %d messages of %s are lost', self.name, lost, self.topic)
+        if damage:
+            more = f', {lost} are lost' if lost > 0 else ''
+            count = len(index.images)
+            _LOG.warning('%s: %d messages of %s are read%s', self.name, count, self.topic, more)
         self.camera = index.camera()
         self.mount = index.mount()
         self._entries = index.images

@@ -38,13 +38,18 @@ def image_topic(storage: Path, topics: dict[str, StoredTopic], chosen: str) -> s
         for name, topic in topics.items()
         if topic.kind in {IMAGE, COMPRESSED_IMAGE} and topic.messages
     ]
-    if chosen:
-        if chosen in images:
-            return chosen
-        listed = ', '.join(sorted(images)) or 'none'
-        msg = f'no images on {chosen!r}; image topics are {listed}'
-        raise DatasetError(msg)
     cameras = camera_topics(storage, topics)
+    if chosen:
+        if chosen in images and not _is_depth(storage, chosen):
+            return chosen
+        listed = ', '.join(name for names in cameras for name in names) or 'none'
+        found = 'no images on'
+        if chosen in images:
+            found = f'depth (true depth is named behind a comma: #IMAGES,{chosen}), no images, on'
+        elif chosen in topics and topics[chosen].kind in {IMAGE, COMPRESSED_IMAGE}:
+            found = 'no message on'
+        msg = f'{found} {chosen!r}; image topics are {listed}'
+        raise DatasetError(msg)
     if not cameras:
         msg = f'no images; topics are {", ".join(sorted(topics)) or "none"}'
         raise DatasetError(msg)
