@@ -12,6 +12,9 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +127,12 @@ def _replay(options: argparse.Namespace) -> None:
         'model': hashlib.sha256(options.model.read_bytes()).hexdigest(),
         'storage': storage,
     }
+    part = options.output.with_name(f'{options.output.name}.part')
     try:
-        with tqdm(total=bag.images, desc=str(options.bag), unit='frame') as bar:
+        with (
+            _stop_requests() as requests,
+            tqdm(total=bag.images, desc=str(options.bag), unit='frame') as bar,
+        ):
             done = bag.run(
                 estimator,
                 options.output,
@@ -133,13 +140,36 @@ def _replay(options: argparse.Namespace) -> None:
                 key=key,
                 file_bytes=options.file_size * 10**6,
                 progress=bar.update,
+                stop=lambda: bool(requests),
             )
     except KeyboardInterrupt:
-        part = options.output.with_name(f'{options.output.name}.part')
-        if part.exists():
-            print(f'what is finished is kept in {part}; the same command goes on')
+        kept = f'its whole files are kept in {part}' if part.exists() else 'nothing is kept'
+        print(f'ended at once, {kept}; the same command goes on')
         raise
+    if done.stopped:
+        count = done.frames + done.skipped.total()
+        kept = f'kept in {part}' if part.exists() else 'done'
+        print(f'{count} of {done.images} images are {kept}; the same command goes on')
+        raise KeyboardInterrupt
     _report(done, options.output)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Signals that ask to stop, as they come; a second one ends at once."""
+    requests: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if requests:
+            signal.default_int_handler(number, frame)
+        requests.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _attitude(mount: Mount | None) -> str:

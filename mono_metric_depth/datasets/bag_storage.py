@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 import yaml
 from rosbags.rosbag2 import Reader
@@ -174,6 +176,38 @@ def bag_messages(
                         lines.append(f'{topic} at {time * 1e-9:.3f} s is left out: {err}')
                         continue
                 yield topic, time, kind, message
+
+
+def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Messages of one of this package's own files, in the order in which they were written.
+
+    Args:
+        file: MCAP or sqlite3.
+
+    Yields:
+        Topic, time of receipt (ns), CDR bytes.
+
+    Raises:
+        DatasetError: If it is damaged.
+    """
+    if file.suffix == '.mcap':
+        damage: list[str] = []
+        stored = McapFile(file)
+        topics = {topic.name for topic in stored.topics}
+        for topic, time, _, data in stored.messages(topics, None, damage.append, as_written=True):
+            yield topic, time, data
+        if damage or stored.cut:
+            raise DatasetError([*damage, stored.cut][0])
+        return
+    try:
+        with closing(sqlite3.connect(f'file:{quote(str(file))}?mode=ro', uri=True)) as database:
+            yield from database.execute(
+                'SELECT topics.name, timestamp, data FROM messages '
+                'JOIN topics ON topics.id = topic_id ORDER BY messages.id'
+            )
+    except sqlite3.Error as err:
+        msg = f'{file}: {err}'
+        raise DatasetError(msg) from err
 
 
 @contextmanager

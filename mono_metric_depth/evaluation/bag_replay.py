@@ -64,6 +64,7 @@ class Replayed:
         skipped: How many were not, by reason.
         named: The first of these, in words.
         damage: Places of the bag that cannot be read.
+        stopped: Whether it was ended before the bag was; another run goes on.
     """
 
     images: int = 0
@@ -71,6 +72,7 @@ class Replayed:
     skipped: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    stopped: bool = False
 
 
 class BagReplay:
@@ -200,6 +202,7 @@ class BagReplay:
         key: dict[str, Any],
         file_bytes: int,
         progress: Callable[[int], object] = lambda frames: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Replayed:
         """Replay it; goes on where an earlier run with the same key ended.
 
@@ -210,6 +213,7 @@ class BagReplay:
             key: What the result depends on besides the bag; JSON values.
             file_bytes: A file of the new bag ends once it holds so many bytes of messages.
             progress: Called with a number of images that are done.
+            stop: Asked between two messages whether to end here; what is done is kept.
 
         Returns:
             What became of the images, those of earlier runs included.
@@ -247,6 +251,10 @@ class BagReplay:
                         progress(1)
                     if bag.written >= file_bytes:
                         bag.end_file(_note(messages, done))
+                    if stop():
+                        bag.suspend(_note(messages, done))
+                        done.stopped = True
+                        return done
             if not done.frames:
                 raise DatasetError(self._nothing(done))
             bag.finish(_note(messages, done))
