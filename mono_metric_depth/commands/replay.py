@@ -3,7 +3,9 @@
 """``replay``: a ROS 2 bag in, the same bag with depth, clouds and previews out; needs no ROS.
 
 Every image is worked on; the topics are those of the depth node, beside each camera's own, with
-the stamps of the images. Stop it when you like: the same command goes on.
+the stamps of the images. Stop it when you like: the same command goes on. The exit status is 0 if
+every image was given depth, 3 if the bag is written but some were not (they are counted by
+reason), 1 if it is not written, and 130 if it was stopped.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ from tqdm import tqdm
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.datasets.bag_storage import SUFFIXES
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, model_file
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
 
 _STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+#: Exit status where the bag is written, but not every image was given depth.
+_INCOMPLETE = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,6 +107,10 @@ def _replay(options: argparse.Namespace) -> None:
     made = OutputOptions(**{name: getattr(options, name) for name in names})
     if options.output.exists():
         fail(f'{options.output} exists already; choose another folder or remove it')
+    folder = options.bag if options.bag.is_dir() else options.bag.parent
+    inside = folder.resolve() in options.output.resolve().parents
+    if inside and (folder == options.bag or (folder / 'metadata.yaml').exists()):
+        fail(f'{options.output} lies inside of the bag {folder}; choose another folder')
     bag = BagReplay(
         options.bag,
         made,
@@ -179,19 +187,22 @@ def _attitude(mount: Mount | None) -> str:
 
 
 def _report(done: Replayed, output: Path) -> None:
-    print(f'{done.frames} of {done.images} images were given depth, in {output}')
-    for reason, count in sorted(done.skipped.items()):
-        print(f'skipped {count}: {reason}')
+    """Say what became of the images; ends with status 3 if some have no depth."""
     for line in [*done.named, *done.damage]:
         print(f'  {line}')
+    for reason, count in sorted(done.skipped.items()):
+        print(f'skipped {count}: {reason}')
     lost = done.images - done.frames - done.skipped.total()
     if lost > 0:
         print(f'{lost} images cannot be read: the bag is damaged')
+    print(f'{done.frames} of {done.images} images were given depth, in {output}')
+    if done.frames < done.images or done.damage:
+        raise SystemExit(_INCOMPLETE)
 
 
 def _storage(bag: Path) -> str:
     files = [bag] if bag.is_file() else sorted(bag.iterdir())
-    return next((_SUFFIXES[f.suffix] for f in files if f.suffix in _SUFFIXES), 'mcap')
+    return next((SUFFIXES[f.suffix] for f in files if f.suffix in SUFFIXES), 'mcap')
 
 
 def _files(bag: Path) -> list[Any]:
