@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
@@ -32,7 +33,7 @@ SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 #: Past damage in a database, reading goes on after so long (ns), then twice, four times as long.
 _FIRST_STRIDE = 10**7
 #: Most of a message, and of a bag's description (bytes).
-_MOST, _MOST_METADATA = 1 << 29, 1 << 25
+_MOST, _MOST_METADATA = 1 << 29, 1 << 22
 _NEWEST = 9
 _MEND = {
     '.mcap': 'mend it with "mcap recover"',
@@ -308,9 +309,15 @@ class _Database:
 
 
 def _described(folder: Path) -> _Description:
+    stat = (folder / 'metadata.yaml').stat()
+    return _loaded(folder, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _loaded(folder: Path, size: int, changed: int) -> _Description:
     place = folder / 'metadata.yaml'
     try:
-        if place.stat().st_size > _MOST_METADATA:
+        if size > _MOST_METADATA:
             msg = f'it is larger than {_MOST_METADATA >> 20} MiB'
             raise ValueError(msg)
         loaded: Any = yaml.safe_load(place.read_text(encoding='utf-8'))

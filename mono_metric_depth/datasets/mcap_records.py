@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
+import yaml
 from rosbags.interfaces import Qos
 from rosbags.rosbag2.metadata import parse_qos
 
@@ -31,6 +32,8 @@ _MOST, MOST_SUMMARY = 1 << 29, 1 << 28
 #: Most messages in one chunk: rosbag2 makes chunks of 768 KiB, others of 4 MiB.
 _MOST_MESSAGES = 1 << 20
 _LAST_TIME = 2**63 - 1
+#: Most of a description of QoS (characters); one publisher's takes 500.
+_MOST_QOS = 100_000
 
 
 class McapError(ValueError):
@@ -168,7 +171,8 @@ def _qos(content: memoryview, place: int) -> tuple[Qos, ...]:
         value, place = _text(content, place)
         if key == 'offered_qos_profiles':
             try:
-                return tuple(parse_qos(value))
+                # Loaded here: where rosbags uses a parser in C, deep nesting ends the process.
+                return tuple(parse_qos(yaml.safe_load(value[:_MOST_QOS])))
             except Exception:  # whatever a stranger wrote; it decides nothing but QoS
                 return ()
     return ()
