@@ -20,7 +20,12 @@ from lz4.frame import compress as lz4_compress  # type: ignore[import-untyped]
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import zstd
 
-from mono_metric_depth.datasets import DamagedFrameError, DatasetError, open_sequence
+from mono_metric_depth.datasets import (
+    DamagedFrameError,
+    DatasetError,
+    bag_sequence,
+    open_sequence,
+)
 from mono_metric_depth.datasets.bag import new_bag, read_messages, write_drive
 from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics
 from mono_metric_depth.frame import Frame
@@ -87,6 +92,7 @@ def test_no_damaged_byte_becomes_depth_or_an_image(
         data[draw.randrange(len(data) * 9 // 10)] ^= 1 << draw.randrange(8)
         file.write_bytes(data)
         caplog.clear()
+        bag_sequence._TOLD.clear()
         sequence = open_sequence(str(tmp_path / 'bag'))
         for frame in sequence:
             number = (frame.stamp - FIRST) // STEP
@@ -174,6 +180,21 @@ def test_of_several_files_those_that_are_whole_are_read(
     assert len(open_sequence(str(path))) == 3
     assert 'gone.mcap is missing' in caplog.text
     assert 'empty.mcap: cannot read the bag: the file is empty' in caplog.text
+
+
+def test_damage_is_told_once_and_only_its_first_places(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = small_chunks(tmp_path / 'bag', 12)
+    data = bytearray(file.read_bytes())
+    (place,) = (place for place, opcode, _ in records_of(data) if opcode == 6)
+    data[place + 100] ^= 1
+    file.write_bytes(data)
+    for _ in range(3):
+        with pytest.raises(DatasetError, match='image_raw holds no message that can be read'):
+            open_sequence(str(tmp_path / 'bag'))
+    (line,) = (r.getMessage() for r in caplog.records if 'checksum' in r.getMessage())
+    assert line.startswith(f'{tmp_path / "bag"}: bag.mcap: damaged')
 
 
 # Made to harm.

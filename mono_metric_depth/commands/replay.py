@@ -34,6 +34,8 @@ from mono_metric_depth.evaluation.depth_messages import OutputOptions
 _STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 #: Exit status where the bag is written, but not every image was given depth.
 _INCOMPLETE = 3
+#: So many damaged places are named, the others counted.
+_NAMED = 5
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,8 +190,10 @@ def _attitude(mount: Mount | None) -> str:
 
 def _report(done: Replayed, output: Path) -> None:
     """Say what became of the images; ends with status 3 if some have no depth."""
-    for line in [*done.named, *done.damage]:
+    for line in [*done.named, *done.damage[:_NAMED]]:
         print(f'  {line}')
+    if len(done.damage) > _NAMED:
+        print(f'  {len(done.damage) - _NAMED} more places of the bag are damaged')
     for reason, count in sorted(done.skipped.items()):
         print(f'skipped {count}: {reason}')
     lost = done.images - done.frames - done.skipped.total()

@@ -32,6 +32,10 @@ from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
 
 _LOG = logging.getLogger(__name__)
+#: So many damaged places of a bag are named, the others counted.
+_NAMED = 5
+#: What has been said.
+_TOLD: set[tuple[str, ...]] = set()
 
 
 class BagSequence:
@@ -84,13 +88,8 @@ class BagSequence:
             wanted |= {TF} & topics.keys()
         for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
             index.add(name, time, message_kind, data)
-        for line in damage:
-            _LOG.warning('%s: %s', self.name, line)
-        lost = topics[self.topic].messages - len(index.images)
         if damage:
-            more = f', {lost} are lost' if lost > 0 else ''
-            count = len(index.images)
-            _LOG.warning('%s: %d messages of %s are read%s', self.name, count, self.topic, more)
+            self._tell(damage, len(index.images), topics[self.topic].messages)
         self.camera = index.camera()
         self.mount = index.mount()
         self._entries = index.images
@@ -102,6 +101,19 @@ class BagSequence:
             )
             stamps = [entry.stamp for entry in index.images if not entry.damage]
             self.truth.index(index.depths, stamps, named=bool(named))
+
+    def _tell(self, damage: list[str], read: int, messages: int) -> None:
+        """Say what cannot be read; once, however often the bag is opened."""
+        lost = f', {messages - read} are lost' if messages > read else ''
+        lines = [
+            *damage[:_NAMED],
+            *([f'{len(damage) - _NAMED} more places are damaged'] if len(damage) > _NAMED else []),
+            f'{read} messages of {self.topic} are read{lost}',
+        ]
+        if (told := (self.name, *lines)) not in _TOLD:
+            _TOLD.add(told)
+            for line in lines:
+                _LOG.warning('%s: %s', self.name, line)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -233,7 +245,7 @@ class _Index:
     def camera(self) -> Camera:
         """The one camera, once it is known to fit the images."""
         if not self.images:
-            msg = f'{self._name}: {self._topic} holds no message'
+            msg = f'{self._name}: {self._topic} holds no message that can be read; record it again'
             raise DatasetError(msg)
         stamps = {entry.stamp for entry in self.images if not entry.damage}
         if len(stamps) == 1 and len(self.images) > 2:

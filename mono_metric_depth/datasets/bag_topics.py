@@ -136,4 +136,5 @@ def _is_depth(storage: Path, topic: str) -> bool:
         if kind == COMPRESSED_IMAGE:
             return 'compressedDepth' in message.format
         return message.encoding in _DEPTH_ENCODINGS
-    return False
+    # None that can be read: there is but its name.
+    return 'depth' in topic
