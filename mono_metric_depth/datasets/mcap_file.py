@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,30 +83,39 @@ class McapFile:
         damaged: Callable[[str], object],
     ) -> Iterator[tuple[int, int, bytes]]:
         ready: list[tuple[int, int, int, int, memoryview]] = []
-        held: dict[int, tuple[int, int]] = {}  # messages left, and bytes, of each open chunk
+        held: dict[int, list[int]] = {}  # messages left, and bytes, of each open chunk
         place = 0
         while place < len(chunks) or ready:
             while place < len(chunks) and (not ready or chunks[place].start <= ready[0][0]):
                 chunk = chunks[place]
                 place += 1
                 found = _messages(file, chunk, wanted, start, damaged)
+                last = max((message[0] for message in found), default=0)
+                if not ready and (place == len(chunks) or chunks[place].start > last):
+                    # The usual case: no other chunk reaches into this one's time.
+                    for message in sorted(found, key=itemgetter(0)):
+                        yield message[0], message[1], bytes(message[2])
+                    continue
+                for number, message in enumerate(found):
+                    heapq.heappush(ready, (message[0], chunk.offset, number, *message[1:]))
                 if found:
                     # All of them show one piece of memory.
-                    held[chunk.offset] = len(found), memoryview(found[0][2].obj).nbytes
-                    if sum(size for _, size in held.values()) > _MOST_OPEN:
-                        msg = (
-                            f'{self._path}: its chunks overlap in time, more than '
-                            f'{_MOST_OPEN >> 20} MiB at once; mend it with "mcap sort"'
-                        )
-                        raise DatasetError(msg)
-                for number, (time, channel, data) in enumerate(found):
-                    heapq.heappush(ready, (time, chunk.offset, number, channel, data))
+                    held[chunk.offset] = [len(found), memoryview(found[0][2].obj).nbytes]
+                    self._require_little(held)
             if ready:
                 time, offset, _, channel, data = heapq.heappop(ready)
-                left, size = held.pop(offset)
-                if left > 1:
-                    held[offset] = left - 1, size
+                held[offset][0] -= 1
+                if not held[offset][0]:
+                    del held[offset]
                 yield time, channel, bytes(data)
+
+    def _require_little(self, held: dict[int, list[int]]) -> None:
+        if sum(size for _, size in held.values()) > _MOST_OPEN:
+            msg = (
+                f'{self._path}: its chunks overlap in time, more than {_MOST_OPEN >> 20} MiB at '
+                'once; mend it with "mcap sort"'
+            )
+            raise DatasetError(msg)
 
 
 def _messages(
