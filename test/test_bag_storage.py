@@ -435,3 +435,14 @@ def test_a_bag_that_changes_while_it_is_read_is_no_crash(tmp_path: Path) -> None
     file.write_bytes(file.read_bytes()[:30_000])
     with pytest.raises((DamagedFrameError, DatasetError)):
         sequence[90]
+
+
+def test_messages_without_end_are_not_listed_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_sequence, '_MOST_MESSAGES', 20)
+    small_chunks(tmp_path / 'bag', 20)
+    assert len(open_sequence(str(tmp_path / 'bag'))) == 20
+    small_chunks(tmp_path / 'long', 21)
+    with pytest.raises(DatasetError, match='more than 20 messages of /camera/'):
+        open_sequence(str(tmp_path / 'long'))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from mono_metric_depth.image import ImageError, decode_message
 _LOG = logging.getLogger(__name__)
 #: So many damaged places of a bag are named, the others counted.
 _NAMED = 5
+#: Most messages of a topic; what compresses well may unpack to more than there is memory for.
+_MOST_MESSAGES = 10_000_000
 #: What has been said.
 _TOLD: set[tuple[str, ...]] = set()
 
@@ -175,6 +178,7 @@ class _Index:
 
     def __init__(self, name: str, topic: str, info: str, depth: str) -> None:
         self._name, self._topic, self._info, self._depth = name, topic, info, depth
+        self._counts: Counter[str] = Counter()
         self.images: list[_Entry] = []
         self.depths: list[tuple[int, int]] = []
         self._sizes: set[tuple[int, int]] = set()
@@ -186,6 +190,10 @@ class _Index:
 
     def add(self, topic: str, time: int, kind: str, data: bytes) -> None:
         """A message, in the bag's order."""
+        self._counts[topic] += 1
+        if self._counts[topic] > _MOST_MESSAGES:
+            msg = f'{self._name}: more than {_MOST_MESSAGES} messages of {topic}; cut the bag'
+            raise DatasetError(msg)
         try:
             message = deserialized(kind, data)
         except DatasetError as err:

@@ -174,7 +174,7 @@ class _Scan:
             if opcode in {DATA_END, FOOTER}:
                 break
             if not opcode or length > self._size - place - RECORD.size:
-                self._cut = self._missing(place, opcode)
+                self._cut = self._missing(place)
                 break
             end = place + RECORD.size + length
             self._take(opcode, place, end)
@@ -195,26 +195,26 @@ class _Scan:
             try:
                 self._topics.add(opcode, content)
             except (McapError, struct.error, UnicodeDecodeError):
-                self._cut = self._missing(place, opcode)
+                self._cut = self._missing(place)
 
     def _add_chunk(self, place: int, end: int) -> None:
         head = self._file.read(16).ljust(16, b'\0')
         start, last = struct.unpack('<QQ', head)
         chunk = Chunk(start, last, place, end - place, frozenset())
         counts: Counter[int] = Counter()
-        times = []
+        first, latest = None, 0
         try:
             for opcode, content in records(chunk_data(self._file, chunk)):
                 self._topics.add(opcode, content)
                 if opcode == MESSAGE:
                     channel, time, _ = message_of(content)
                     counts[channel] += 1
-                    times.append(time)
+                    first, latest = time if first is None else min(first, time), max(latest, time)
         except (McapError, DecompressionError, struct.error, UnicodeDecodeError):
             pass  # said when it is read
         else:
-            if times:
-                chunk = chunk._replace(start=min(times), end=max(times))
+            if first is not None:
+                chunk = chunk._replace(start=first, end=latest)
             chunk = chunk._replace(channels=frozenset(counts))
         self._counts.update(counts)
         self._chunks.append(chunk)
@@ -222,7 +222,7 @@ class _Scan:
     def _add_loose(self, place: int, end: int) -> None:
         head = self._file.read(MESSAGE_HEAD.size)
         if len(head) < MESSAGE_HEAD.size or end - place < RECORD.size + MESSAGE_HEAD.size:
-            self._cut = self._missing(place, MESSAGE)
+            self._cut = self._missing(place)
             return
         channel, _, time, _ = MESSAGE_HEAD.unpack(head)
         self._counts[channel] += 1
@@ -245,10 +245,8 @@ class _Scan:
             self._chunks.append(self._loose)
             self._loose = None
 
-    def _missing(self, place: int, opcode: int) -> str:
+    def _missing(self, place: int) -> str:
         self._end_loose()
-        lost = f'the last {self._size - place} bytes cannot be read'
+        lost = f'its recording was cut short: the last {self._size - place} bytes cannot be read'
         last = max((chunk.end for chunk in self._chunks), default=0)
-        if last:
-            lost = f'{lost}, what was recorded after {last * 1e-9:.3f} s'
-        return f'its recording was cut short: {lost}'
+        return f'{lost}, what was recorded after {last * 1e-9:.3f} s' if last else lost
