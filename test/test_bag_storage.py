@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -138,6 +139,10 @@ def test_what_is_whole_of_a_recording_that_was_cut_short_is_read(
             assert [f.stamp for f in sequence] == [f.stamp for f in frames(len(sequence))]
             cut = 'its recording was cut short: the last' in caplog.text
             assert cut == (length < end)
+            if cut:
+                match = re.search(r'the last (\d+) bytes', caplog.text)
+                assert match is not None
+                assert int(match[1]) > (9 if tail else 0)
         assert len(sequence) <= before
         before = len(sequence)
         lost = (len(whole) - length) / len(whole) * 200
@@ -259,6 +264,21 @@ def test_a_chunk_that_unpacks_to_more_than_it_says_takes_no_memory(tmp_path: Pat
     expected += ['end too early', 'cannot be decompressed', 'not known']
     for line, words in zip(lines, expected, strict=True):
         assert words in line
+
+
+def test_of_a_chunk_without_a_checksum_nothing_is_read_if_its_records_are_damaged(
+    tmp_path: Path,
+) -> None:
+    message = struct.pack('<BQHIQQ', 5, 26, 1, 0, FIRST, FIRST) + b'data'
+    records = [SCHEMA, (4, channel(1, TOPIC))]
+    for data in (message * 3, message * 2 + bytes(20) + message, message * 2):
+        head = struct.pack('<QQQII', FIRST, FIRST, len(data), 0, 0)
+        records.append((6, head + struct.pack('<Q', len(data)) + data))
+    file = tmp_path / 'bag.mcap'
+    file.write_bytes(mcap(*records))
+    damage: list[str] = []
+    assert len(list(bag_messages(file, {TOPIC}, damage=damage))) == 5
+    assert 'a record of it is damaged' in damage[-1]
 
 
 def test_an_index_that_names_a_chunk_twice_is_not_believed(tmp_path: Path) -> None:

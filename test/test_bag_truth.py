@@ -29,7 +29,7 @@ from conftest import ROOT
 from rosbags.rosbag2 import StoragePlugin, Writer
 from scipy.spatial.transform import Rotation
 
-from mono_metric_depth.datasets import DatasetError, open_sequence
+from mono_metric_depth.datasets import DatasetError, bag_truth, open_sequence
 from mono_metric_depth.datasets.bag_sequence import BagSequence
 from mono_metric_depth.datasets.dgp import DgpSequence
 from mono_metric_depth.point_cloud import PointCloudError, points_of_message
@@ -277,8 +277,9 @@ def test_depth_belongs_to_the_nearest_image(
     named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Of the third image two are as near; the fourth's is nearer to the fifth.
-    messages = depth_drive([0.004, 0.081, 0.118, 0.19, 0.2102, 0.385], images=4)
-    messages += [info(FIRST + 39 * STEP // 10), raw(FIRST + 39 * STEP // 10, picture(9))]
+    messages = depth_drive([0.004, 0.081, 0.118, 0.19, 0.2102, 0.312], images=4)
+    fifth = FIRST + 318 * STEP // 100
+    messages += [info(fifth), raw(fifth, picture(9))]
     path = write_bag(tmp_path / 'bag', sorted(messages, key=lambda message: message[2]))
     sequence = open_sequence(
         f'{path}#/camera/image_raw,/camera/depth_truth' if named else str(path)
@@ -305,6 +306,16 @@ def test_truth_that_begins_late_is_found(tmp_path: Path, caplog: pytest.LogCaptu
     sequence = opened(tmp_path, messages, '/camera/depth_truth')
     assert [f.depth is not None for f in sequence] == [False] * 40 + [True] * 5
     assert '5 of 45 images have true depth' in caplog.text
+
+
+def test_truth_that_is_of_no_use_at_first_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_truth, '_TRIED', 20)
+    offsets = [0.1 * index for index in range(45)]
+    messages = depth_drive(offsets, images=45, value=-30.5)  # then 0.5 m, 1.5 m, ...
+    sequence = opened(tmp_path, messages, '/camera/depth_truth')
+    assert [f.depth is not None for f in sequence] == [False] * 31 + [True] * 14
 
 
 @pytest.mark.parametrize('value', [-1.0, 1e-20, 3e30])
