@@ -202,6 +202,15 @@ def test_damage_is_told_once_and_only_its_first_places(
     assert line.startswith(f'{tmp_path / "bag"}: bag.mcap: damaged')
 
 
+def test_what_lies_where_a_new_bag_would_is_not_touched(tmp_path: Path) -> None:
+    mine = tmp_path / 'bag.part' / 'thesis.txt'
+    mine.parent.mkdir()
+    mine.write_text('mine')
+    with pytest.raises(DatasetError, match=r'thesis.txt is in the way'):
+        write_drive(tmp_path / 'bag', frames(1))
+    assert mine.read_text() == 'mine'
+
+
 # Made to harm.
 
 

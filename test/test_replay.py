@@ -370,6 +370,19 @@ def test_a_place_that_is_none_for_a_bag_is_refused(
     assert {file.name for file in bag.iterdir()} == {'bag.mcap', 'metadata.yaml'}
 
 
+@pytest.mark.parametrize('folder', [True, False])
+def test_what_lies_where_the_unfinished_bag_would_is_not_touched(
+    folder: bool, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    bag, part = write_bag(tmp_path / 'bag', drive(1)), tmp_path / 'out.part'
+    if folder:
+        part.mkdir()
+    mine = part / 'thesis.txt' if folder else part
+    mine.write_text('mine')
+    assert f'{part} is in the way' in refused(bag, tmp_path / 'out')
+    assert mine.read_text() == 'mine'
+
+
 # What opens it.
 
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
-from mono_metric_depth.datasets.bag_storage import SUFFIXES
+from mono_metric_depth.datasets.bag_metadata import STORAGES
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, model_file
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
@@ -206,7 +206,7 @@ def _report(done: Replayed, output: Path) -> None:
 
 def _storage(bag: Path) -> str:
     files = [bag] if bag.is_file() else sorted(bag.iterdir())
-    return next((SUFFIXES[f.suffix] for f in files if f.suffix in SUFFIXES), 'mcap')
+    return next((STORAGES[f.suffix] for f in files if f.suffix in STORAGES), 'mcap')
 
 
 def _files(bag: Path) -> list[Any]:

@@ -89,7 +89,12 @@ def new_bag(path: Path) -> Iterator[RawBagWriter]:
 
 
 def _remove_bag(path: Path) -> None:
+    """Remove what a run of this left that did not end."""
     if path.is_dir():
+        own = {f'{path.name}.mcap', 'metadata.yaml', 'metadata.yaml.tmp'}
+        if strange := [file for file in path.iterdir() if file.name not in own]:
+            msg = f'{strange[0]} is in the way; remove it or choose another name'
+            raise DatasetError(msg)
         for file in path.iterdir():
             file.unlink()
         path.rmdir()

@@ -7,34 +7,28 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
-import yaml
-from rosbags.rosbag2 import Reader
-
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.bag_metadata import STORAGES, BagMetadata, bag_metadata
 from mono_metric_depth.datasets.decompression import (
     DecompressionError,
     decompressed_file,
     decompressed_message,
 )
 from mono_metric_depth.datasets.mcap_file import McapFile
+from mono_metric_depth.datasets.sqlite_file import SqliteFile
 from mono_metric_depth.datasets.stored_topic import StoredTopic
 
 _LOG = logging.getLogger(__name__)
 
-SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
-#: Past damage in a database, reading goes on after so long (ns), then twice, four times as long.
-_FIRST_STRIDE = 10**7
-#: Most of a message, and of a bag's description (bytes).
-_MOST, _MOST_METADATA = 1 << 29, 1 << 22
-_NEWEST = 9
+#: Most of a message (bytes).
+_MOST = 1 << 29
 _MEND = {
     '.mcap': 'mend it with "mcap recover"',
     '.db3': 'mend it with sqlite3\'s ".recover", then "ros2 bag reindex"',
@@ -50,14 +44,6 @@ class _File(Protocol):
     def messages(
         self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
     ) -> Iterator[tuple[str, int, str, bytes]]: ...
-
-
-class _Description(NamedTuple):
-    """What metadata.yaml tells that the files themselves do not."""
-
-    files: list[Path]
-    mode: str = ''
-    digests: Mapping[str, str] = {}
 
 
 def storage_of(path: Path) -> Path:
@@ -79,19 +65,19 @@ def storage_of(path: Path) -> Path:
         msg = f'{path}: a ROS 1 bag; convert it with rosbags-convert'
         raise DatasetError(msg)
     if not path.is_dir():
-        if path.suffix not in SUFFIXES or not path.is_file():
+        if path.suffix not in STORAGES or not path.is_file():
             msg = f'{path}: no ROS 2 bag; that is a folder, or a file named .mcap or .db3'
             raise DatasetError(msg)
         return path
     problem = 'no metadata.yaml'
     if (path / 'metadata.yaml').is_file():
         try:
-            _described(path)
+            bag_metadata(path)
         except DatasetError as err:
             problem = str(err)
         else:
             return path
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix in STORAGES)
     if len(files) != 1:
         msg = f'{path}: {len(files)} bag files but {problem}; run: ros2 bag reindex {path}'
         raise DatasetError(msg)
@@ -212,10 +198,10 @@ def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes]]:
 
 
 @contextmanager
-def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[_Description, list[_File]]]:
+def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[BagMetadata, list[_File]]]:
     """The files of a bag that can be read; what cannot is told, or raised if it is all."""
     described = storage.is_dir()
-    description = _described(storage) if described else _Description([storage])
+    description = bag_metadata(storage) if described else BagMetadata([storage])
     files: list[_File] = []
     problems = []
     with ExitStack() as stack:
@@ -242,125 +228,20 @@ def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[_Descript
 
 def _file(path: Path, stack: ExitStack) -> _File:
     try:
-        return McapFile(path) if path.suffix == '.mcap' else _Database(path, stack)
+        return McapFile(path) if path.suffix == '.mcap' else SqliteFile(path, stack)
     except DatasetError:
         raise
-    except Exception as err:  # see _Database.messages
+    except Exception as err:  # see SqliteFile.messages
         reason = ' '.join(str(err).split()) or repr(err)
         msg = f'{path}: cannot read the bag: {reason}; {_MEND[path.suffix]}'
         raise DatasetError(msg) from err
-
-
-class _Database:
-    """An sqlite3 file of a bag."""
-
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        if not path.stat().st_size:
-            msg = f'{path}: cannot read the bag: the file is empty; record it again'
-            raise DatasetError(msg)
-        self._reader = Reader(path)
-        self._reader.open()
-        stack.callback(self._reader.close)
-        self.topics = [
-            StoredTopic(
-                c.topic,
-                c.msgtype,
-                c.msgdef.data,
-                c.digest,
-                tuple(getattr(c.ext, 'offered_qos_profiles', ())),
-                c.msgcount,
-            )
-            for c in self._reader.connections
-            if c.topic.isprintable() and getattr(c.ext, 'serialization_format', '') == 'cdr'
-        ]
-        log = path.with_name(f'{path.name}-wal')
-        self.cut = ''
-        if log.is_file() and log.stat().st_size:
-            self.cut = (
-                f'its last messages lie in {log.name} and are not read; take them in with: '
-                f'sqlite3 {path} "PRAGMA wal_checkpoint"'
-            )
-
-    def messages(
-        self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
-    ) -> Iterator[tuple[str, int, str, bytes]]:
-        wanted = [c for c in self._reader.connections if c.topic in topics]
-        if not wanted:
-            return
-        reached = self._reader.start_time if start is None else start
-        stride, told = _FIRST_STRIDE, False
-        while True:
-            try:
-                for c, time, data in self._reader.messages(wanted, start=start):
-                    if not (isinstance(time, int) and isinstance(data, bytes) and time >= 0):
-                        damaged(f'a message of {c.topic} is left out: its row is damaged')
-                        continue
-                    yield c.topic, time, c.msgtype, data
-                    reached, stride, told = time, _FIRST_STRIDE, False
-            except Exception as err:
-                # Damage has no common base: errors of SQLite, of types, of text come through.
-                if not told:
-                    damaged(f'damaged after {reached * 1e-9:.3f} s: {err or repr(err)}')
-                told = True
-                start, stride = reached + stride, stride * 2
-                if start < self._reader.end_time:
-                    continue
-            return
-
-
-def _described(folder: Path) -> _Description:
-    stat = (folder / 'metadata.yaml').stat()
-    return _loaded(folder, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _loaded(folder: Path, size: int, changed: int) -> _Description:
-    place = folder / 'metadata.yaml'
-    try:
-        if size > _MOST_METADATA:
-            msg = f'it is larger than {_MOST_METADATA >> 20} MiB'
-            raise ValueError(msg)
-        loaded: Any = yaml.safe_load(place.read_text(encoding='utf-8'))
-        information = loaded['rosbag2_bagfile_information']
-        version, names = information['version'], information['relative_file_paths']
-        if not isinstance(version, int) or not isinstance(names, list):
-            raise TypeError
-        if version > _NEWEST:
-            msg = f'{place}: version {version} of bags is not known; 1 to {_NEWEST} are'
-            raise DatasetError(msg)
-        mode = (information.get('compression_mode') or '').lower()
-        form = information.get('compression_format') or ''
-        topics = [topic['topic_metadata'] for topic in information['topics_with_message_count']]
-        digests = {topic['name']: topic.get('type_description_hash') or '' for topic in topics}
-        if not all(isinstance(text, str) for text in (form, *digests, *digests.values())):
-            raise TypeError
-        # Older bags name the folder, too; nothing outside of it is read.
-        files = [folder / PurePath(name).name for name in names]
-    except DatasetError:
-        raise
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as err:
-        reason = ' '.join(str(err).split())[:120]
-        msg = f'{place.name} is damaged ({reason})'
-        raise DatasetError(msg) from err
-    except (AttributeError, KeyError, TypeError) as err:
-        msg = f'{place.name} is damaged: it is no description of a bag'
-        raise DatasetError(msg) from err
-    mode = '' if mode == 'none' else mode
-    known = {'.zstd' if mode == 'file' else suffix for suffix in SUFFIXES}
-    if mode not in {'', 'file', 'message'} or (mode and form != 'zstd'):
-        msg = f'{folder}: it is compressed by {mode} with {form!r}; only zstd is read'
-        raise DatasetError(msg)
-    if strange := [file.name for file in files if file.suffix not in known]:
-        msg = f'{folder}: its file {strange[0]!r} is neither MCAP nor sqlite3'
-        raise DatasetError(msg)
-    return _Description(files, mode, digests)
 
 
 def _unpacked(path: Path, stack: ExitStack) -> Path:
     """A file that was compressed whole, unpacked for as long as it is read."""
     folder = Path(stack.enter_context(TemporaryDirectory()))
     target = folder / path.stem
-    if target.suffix not in SUFFIXES:
+    if target.suffix not in STORAGES:
         msg = f'{path}: neither MCAP nor sqlite3'
         raise DatasetError(msg)
     try:

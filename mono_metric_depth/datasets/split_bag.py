@@ -70,6 +70,11 @@ class SplitBag:
         if path.exists():
             msg = f'{path} exists already; choose another folder or remove it'
             raise DatasetError(msg)
+        folder = self._part.is_dir()
+        ours = not any(self._part.iterdir()) or (self._part / _LOCK).exists() if folder else False
+        if self._part.exists() and not ours:
+            msg = f'{self._part} is in the way, and none of this; remove it or choose another name'
+            raise DatasetError(msg)
         try:
             self._part.mkdir(parents=True, exist_ok=True)
             self._lock = (self._part / _LOCK).open('w')
