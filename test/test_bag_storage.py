@@ -19,7 +19,6 @@ import pytest
 from bags import CAMERA, FIRST, STORE, Message, info, picture, raw, write_bag
 from lz4.frame import compress as lz4_compress  # type: ignore[import-untyped]
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.rosbag2.storage_mcap import zstd
 
 from mono_metric_depth.datasets import (
     DamagedFrameError,
@@ -29,6 +28,7 @@ from mono_metric_depth.datasets import (
 )
 from mono_metric_depth.datasets.bag import new_bag, read_messages, write_drive
 from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics
+from mono_metric_depth.datasets.decompression import zstd
 from mono_metric_depth.frame import Frame
 
 STEP = 10**8

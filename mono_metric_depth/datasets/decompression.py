@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Both come with rosbags.
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
 if sys.version_info >= (3, 14):
