@@ -78,6 +78,9 @@ def storage_of(path: Path) -> Path:
         else:
             return path
     files = sorted(file for file in path.iterdir() if file.suffix in STORAGES)
+    if not files:
+        msg = f'{path}: no ROS 2 bag; it holds no .mcap or .db3 file'
+        raise DatasetError(msg)
     if len(files) != 1:
         msg = f'{path}: {len(files)} bag files but {problem}; run: ros2 bag reindex {path}'
         raise DatasetError(msg)

@@ -43,12 +43,12 @@ def image_topic(storage: Path, topics: dict[str, StoredTopic], chosen: str) -> s
         if chosen in images and not _is_depth(storage, chosen):
             return chosen
         listed = ', '.join(name for names in cameras for name in names) or 'none'
-        found = 'no images on'
+        found = f'no images on {chosen!r}'
         if chosen in images:
-            found = f'depth (true depth is named behind a comma: #IMAGES,{chosen}), no images, on'
+            found = f'{chosen!r} holds depth, not images (true depth is named as IMAGES,{chosen})'
         elif chosen in topics and topics[chosen].kind in {IMAGE, COMPRESSED_IMAGE}:
-            found = 'no message on'
-        msg = f'{found} {chosen!r}; image topics are {listed}'
+            found = f'no message on {chosen!r}'
+        msg = f'{found}; image topics are {listed}'
         raise DatasetError(msg)
     if not cameras:
         msg = f'no images; topics are {", ".join(sorted(topics)) or "none"}'
