@@ -207,6 +207,11 @@ def without_points() -> list[Message]:
             '/rear/image',
             "its encoding is 'rgb8', depth images are 32FC1 or 16UC1",
         ),
+        (
+            [*drive(), cloud(FIRST, np.ones((3, 3)), '/odd', 'a\nb')],
+            '/odd',
+            'no transform leads from a b to camera_optical_frame',
+        ),
         (drive(), '/camera/image_raw', '/camera/image_raw holds the images, not their true depth'),
     ],
 )

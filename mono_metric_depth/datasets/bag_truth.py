@@ -129,7 +129,8 @@ class BagTruth:
             try:
                 self._depth(number, stamp)
             except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
-                reasons.append(str(err))
+                # Names of frames are what a stranger wrote.
+                reasons.append(' '.join(str(err).split()))
                 continue
             found += 1
             if found == _LOOKED_AT:
