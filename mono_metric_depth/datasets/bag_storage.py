@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Most of a message (bytes).
 _MOST = 1 << 29
+#: Nothing that a robot records compresses better than this.
+_RATIO = 100
 _MEND = {
     '.mcap': 'mend it with "mcap recover"',
     '.db3': 'mend it with sqlite3\'s ".recover", then "ros2 bag reindex"',
@@ -248,7 +250,8 @@ def _unpacked(path: Path, stack: ExitStack) -> Path:
         msg = f'{path}: neither MCAP nor sqlite3'
         raise DatasetError(msg)
     try:
-        decompressed_file(path, target, shutil.disk_usage(folder).free // 2)
+        most = _MOST + _RATIO * path.stat().st_size
+        decompressed_file(path, target, min(most, shutil.disk_usage(folder).free // 2))
     except DecompressionError as err:
         msg = f'{path}: {err}; unpack it with: zstd -d {path}'
         raise DatasetError(msg) from err

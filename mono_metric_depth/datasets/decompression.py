@@ -101,7 +101,7 @@ def decompressed_file(path: Path, target: Path, most: int) -> None:
             while block := packed.read(_BLOCK):
                 most -= len(block)
                 if most < 0:
-                    msg = f'unpacked, it leaves no room in {target.parent}'
+                    msg = 'unpacked, it is far larger than bags are, or leaves no room on the disk'
                     raise DecompressionError(msg)
                 file.write(block)
     except (EOFError, zstd.ZstdError) as err:
