@@ -74,6 +74,9 @@ setup(
         (f'share/{PACKAGE}/config', sorted(map(str, Path('config').glob('*')))),
     ],
     install_requires=[
+        # Both unpack what bags compress.
+        'backports.zstd; python_version < "3.14"',
+        'lz4',
         'numpy>=1.26',
         'onnxruntime>=1.18',
         'opencv-python-headless>=4.8',

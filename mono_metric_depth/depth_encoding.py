@@ -15,8 +15,10 @@ DEPTH_DTYPES: dict[str, np.dtype[Any]] = {
     '32FC1': np.dtype(np.float32),
     '16UC1': np.dtype(np.uint16),
 }
-#: The furthest depth that 16UC1 holds (m).
-MAX_16UC1_DEPTH = 65.535
+#: The furthest depth that 16UC1 holds (m): cameras write 65535 where theirs is saturated.
+MAX_16UC1_DEPTH = 65.534
+#: No depth (m) is nearer or further than this; simulators put the sky at 65504 at most.
+_NEAREST, _FURTHEST = 1e-3, 1e5
 
 
 class DepthEncodingError(ValueError):
@@ -52,10 +54,12 @@ def depth_of_message(message: Any) -> NDArray[np.float32]:
         message: Anything with its fields.
 
     Returns:
-        (height, width) float32 (m); of 32FC1 as it is, of 16UC1 NaN where it is 0 (invalid).
+        (height, width) float32 (m). 32FC1 as it is, but NaN for 0, which many write where depth is
+        not known; of 16UC1 NaN for 0 (invalid) and 65535 (saturated).
 
     Raises:
-        DepthEncodingError: If it holds no depth, or contradicts itself.
+        DepthEncodingError: If it holds no depth, contradicts itself, or holds what no depth is: a
+            negative number, or one below 1 mm or above 100 km.
     """
     dtype = DEPTH_DTYPES.get(message.encoding)
     if dtype is None:
@@ -79,6 +83,18 @@ def depth_of_message(message: Any) -> NDArray[np.float32]:
     pixels: NDArray[Any] = np.ndarray((height, width), order, buffer=octets, strides=strides)
     depth = pixels.astype(np.float32)
     if message.encoding == '16UC1':
-        depth[depth == 0] = np.nan
+        depth[(pixels == 0) | (pixels == np.iinfo(np.uint16).max)] = np.nan
         depth *= np.float32(1e-3)
+        return depth
+    depth[depth == 0] = np.nan
+    with np.errstate(invalid='ignore'):
+        wrong = (depth < _NEAREST) | (depth > _FURTHEST)
+    wrong &= np.isfinite(depth)
+    if wrong.any():
+        msg = (
+            f'{int(wrong.sum())} of its pixels are no depth, such as {depth[wrong][0]:g} m: the '
+            'message is damaged, or its publisher writes numbers where depth is not known '
+            '(REP-118: NaN)'
+        )
+        raise DepthEncodingError(msg)
     return depth

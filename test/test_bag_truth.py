@@ -26,9 +26,10 @@ from bags import (
     write_bag,
 )
 from conftest import ROOT
+from rosbags.rosbag2 import StoragePlugin, Writer
 from scipy.spatial.transform import Rotation
 
-from mono_metric_depth.datasets import DatasetError, open_sequence
+from mono_metric_depth.datasets import DatasetError, bag_truth, open_sequence
 from mono_metric_depth.datasets.bag_sequence import BagSequence
 from mono_metric_depth.datasets.dgp import DgpSequence
 from mono_metric_depth.point_cloud import PointCloudError, points_of_message
@@ -194,13 +195,22 @@ def without_points() -> list[Message]:
         (drive(), '/lidar', '/lidar is not there; true depth is a depth image'),
         (drive(), '/camera/camera_info', 'is sensor_msgs/msg/CameraInfo; true depth is a depth'),
         (drive(static=False), '/lidar/points', 'no transform leads from lidar to camera_optical'),
-        (shifted(), '/lidar/points', r'3600.040 s off); do both clocks agree?'),
+        (
+            shifted(),
+            '/lidar/points',
+            'the smallest difference is 3599.640 s; do both clocks agree?',
+        ),
         (elsewhere(), '/lidar/points', 'none of 2 points of /lidar/points falls into the image'),
         (without_points(), '/lidar/points', 'a cloud without z as FLOAT32 or FLOAT64; its fields'),
         (
             [*drive(), raw(FIRST, picture(0), '/rear/image')],
             '/rear/image',
             "its encoding is 'rgb8', depth images are 32FC1 or 16UC1",
+        ),
+        (
+            [*drive(), cloud(FIRST, np.ones((3, 3)), '/odd', 'a\nb')],
+            '/odd',
+            'no transform leads from a b to camera_optical_frame',
         ),
         (drive(), '/camera/image_raw', '/camera/image_raw holds the images, not their true depth'),
     ],
@@ -247,6 +257,112 @@ def test_a_real_drive_has_the_truth_of_its_data_set(tmp_path: Path) -> None:
         # A point at the border of two pixels may fall into the other one.
         assert same.mean() > 0.9999
         assert np.isfinite(true.depth).sum() > 1000
+
+
+# Depth topics.
+
+
+def depth_drive(
+    offsets: list[float], encoding: str = '32FC1', images: int = 5, value: float = 4.0
+) -> list[Message]:
+    """Images ten times a second, and depth images at the first stamp and so many seconds."""
+    messages: list[Message] = []
+    for index in range(images):
+        stamp = FIRST + index * STEP
+        messages += [info(stamp), raw(stamp, picture(index))]
+    for number, offset in enumerate(offsets):
+        depth = np.full((24, 40), value + number, np.float32)
+        stamp = FIRST + round(offset * 1e9)
+        messages.append(raw(stamp, depth, '/camera/depth_truth', encoding))
+    return sorted(messages, key=lambda message: message[2])
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_depth_belongs_to_the_nearest_image(
+    named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Of the third image two are as near; the fourth's is nearer to the fifth.
+    messages = depth_drive([0.004, 0.081, 0.118, 0.19, 0.2102, 0.312], images=4)
+    fifth = FIRST + 318 * STEP // 100
+    messages += [info(fifth), raw(fifth, picture(9))]
+    path = write_bag(tmp_path / 'bag', sorted(messages, key=lambda message: message[2]))
+    sequence = open_sequence(
+        f'{path}#/camera/image_raw,/camera/depth_truth' if named else str(path)
+    )
+    found = [None if f.depth is None else float(f.depth[0, 0]) for f in sequence]
+    assert found == [4.0, 6.0, None, None, 9.0]
+    assert '3 of 5 images have true depth from /camera/depth_truth' in caplog.text
+    assert 'two messages of /camera/depth_truth lie equally near to the image' in caplog.text
+
+
+def test_the_smallest_difference_of_stamps_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = depth_drive([0.037 + 0.1 * index for index in range(4)])
+    expected = 'the smallest difference is 0.037 s; do both clocks agree?'
+    assert expected in refused(tmp_path / 'named', messages, '/camera/depth_truth')
+    sequence = open_sequence(str(write_bag(tmp_path / 'bag', messages)))
+    assert expected in caplog.text
+    assert sequence[0].depth is None
+
+
+def test_truth_that_begins_late_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    messages = depth_drive([0.1 * index for index in range(40, 45)], images=45)
+    sequence = opened(tmp_path, messages, '/camera/depth_truth')
+    assert [f.depth is not None for f in sequence] == [False] * 40 + [True] * 5
+    assert '5 of 45 images have true depth' in caplog.text
+
+
+def test_truth_that_is_of_no_use_at_first_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_truth, '_TRIED', 20)
+    offsets = [0.1 * index for index in range(45)]
+    messages = depth_drive(offsets, images=45, value=-30.5)  # then 0.5 m, 1.5 m, ...
+    sequence = opened(tmp_path, messages, '/camera/depth_truth')
+    assert [f.depth is not None for f in sequence] == [False] * 31 + [True] * 14
+
+
+@pytest.mark.parametrize('value', [-1.0, 1e-20, 3e30])
+def test_numbers_that_are_no_depth_are_refused(value: float, tmp_path: Path) -> None:
+    messages = depth_drive([0.0], value=value)
+    message = refused(tmp_path, messages, '/camera/depth_truth')
+    assert f'960 of its pixels are no depth, such as {value:g} m' in message
+
+
+def test_saturated_and_missing_depth_is_unknown(tmp_path: Path) -> None:
+    depth = np.full((24, 40), 65534, np.uint16)
+    depth[0], depth[1] = 65535, 0
+    metres = np.full((24, 40), np.inf, np.float32)
+    metres[0] = 0.0
+    messages = [info(FIRST), raw(FIRST, picture(0)), raw(FIRST, depth, '/millimetres', '16UC1')]
+    messages.append(raw(FIRST, metres, '/metres', '32FC1'))
+    found = opened(tmp_path, messages, '/millimetres')[0].depth
+    assert found is not None
+    assert np.isnan(found[:2]).all()
+    np.testing.assert_allclose(found[2:], 65.534)
+    found = open_sequence(f'{tmp_path / "bag"}#/camera/image_raw,/metres')[0].depth
+    assert found is not None
+    assert np.isnan(found[0]).all()
+    assert np.isinf(found[1:]).all()
+
+
+def test_a_topic_that_is_not_what_it_is_named_for_is_refused(tmp_path: Path) -> None:
+    messages = depth_drive([0.0])
+    path = write_bag(tmp_path / 'bag', messages)
+    with pytest.raises(
+        DatasetError, match=r"'/camera/depth_truth' holds depth, not images.*; image top"
+    ):
+        open_sequence(f'{path}#/camera/depth_truth')
+    with Writer(tmp_path / 'empty', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, kind, stamp, message in messages[:2]:
+            connection = writer.add_connection(topic, kind, typestore=STORE)
+            writer.write(connection, stamp, bytes(STORE.serialize_cdr(message, kind)))
+        writer.add_connection('/depth', 'sensor_msgs/msg/Image', typestore=STORE)
+    with pytest.raises(DatasetError, match='/depth is to hold true depth, but it has no message'):
+        open_sequence(f'{tmp_path / "empty"}#,/depth')
+    with pytest.raises(DatasetError, match=r"no message on '/depth'; image topics are /camera/im"):
+        open_sequence(f'{tmp_path / "empty"}#/depth')
 
 
 # Clouds.

@@ -44,6 +44,11 @@ def test_ctrl_c_leaves_one_line_and_nothing_else(kind: str, tmp_path: Path) -> N
         (['--device', 'banana', '--bag', 'b'], "cannot use the device 'banana'"),
         (['--bag', 'b', '--folder', 'f'], 'one of --bag, --folder and --gallery'),
         (['--bag', '.'], 'exists already'),
+        (['--bag', 'b', '--size', '3', '3'], '--size must be 32..32768 px each way, got 3 and 3'),
+        (
+            ['--bag', '/proc/b', '--frames', '1', '--size', '64', '32'],
+            '/proc/b.part: No such file',
+        ),
         (['--frames', '1', '--bag', 'file/b'], 'file'),
         (['--gallery', 'file/g.png'], 'file/g.png'),
     ],

@@ -85,9 +85,14 @@ def files(path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(tiny_model: Path) -> Callable[..., None]:
-    def call(bag: Path, output: Path, *options: object) -> None:
+    def call(bag: Path, output: Path, *options: object, status: int = 0) -> None:
         arguments = [bag, '--output', output, '--model', tiny_model, '--threads', 1, *options]
-        replay.main([str(argument) for argument in arguments])
+        if not status:
+            replay.main([str(argument) for argument in arguments])
+            return
+        with pytest.raises(SystemExit) as ended:
+            replay.main([str(argument) for argument in arguments])
+        assert ended.value.code == status
 
     return call
 
@@ -255,9 +260,10 @@ def test_options_are_the_nodes_parameters() -> None:
 # Interrupted and resumed.
 
 
-@pytest.mark.parametrize('storage', [MCAP, SQLITE3])
+@pytest.mark.parametrize(('storage', 'size'), [(MCAP, 1), (MCAP, 100), (SQLITE3, 2)])
 def test_interrupted_and_resumed_it_is_the_same_to_the_byte(
     storage: StoragePlugin,
+    size: int,
     run: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -266,32 +272,34 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_byte(
     messages = drive(80)
     messages[62] = (*messages[62][:3], b'\0\1\0\0')  # an image that is damaged
     bag, output = write_bag(tmp_path / 'bag', messages, storage), tmp_path / 'out'
-    run(bag, tmp_path / 'whole', '--file-size', 1)
+    run(bag, tmp_path / 'whole', '--file-size', size, status=3)
     whole = files(tmp_path / 'whole')
-    assert len(whole) > 4
+    assert len(whole) > 4 or size > 1
     added = {f'/camera/{name}' for name in ADDED}
     assert [m for m in contents(tmp_path / 'whole') if m[0] not in added] == contents(bag)
-    update, left = replay.tqdm.update, 0
+    update, left, asked = replay.tqdm.update, 0, signal.SIGINT
 
     def stop(bar: Any, count: int) -> None:
         nonlocal left
         left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
+        if left == 0:
+            os.kill(os.getpid(), asked)
         update(bar, count)
 
     monkeypatch.setattr(replay.tqdm, 'update', stop)
-    for _ in range(3):
-        left = 30
+    for number in range(3):
+        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGINT)[number]
+        left = 22  # the first update tells of what is kept
         with pytest.raises(SystemExit) as ended:
-            run(bag, output, '--file-size', 1)
+            run(bag, output, '--file-size', size)
         assert ended.value.code == 130
-        assert 'the same command goes on' in capsys.readouterr().out
+        kept = 22 + 21 * number
+        part = tmp_path / 'out.part'
+        assert f'{kept} of 80 images are kept in {part}; the same' in capsys.readouterr().out
         assert not output.exists()
-        if len(list((tmp_path / 'out.part').glob('replay_*'))) > 2:
-            break
     left = 1000
-    run(bag, output, '--file-size', 1)
+    run(bag, output, '--file-size', size, status=3)
+    assert left == 1000 - 1 - (80 - kept)
     assert files(output) == whole
     out = capsys.readouterr().out
     assert '79 of 80 images were given depth' in out
@@ -324,6 +332,55 @@ def test_killed_it_leaves_what_the_next_run_goes_on_from(
     assert files(output) == files(tmp_path / 'whole')
     assert not part.exists()
     assert 'exists already' in refused(bag, output)
+
+
+def test_what_was_stopped_is_not_gone_on_with_by_other_options(
+    run: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    bag, update = write_bag(tmp_path / 'bag', drive(20)), replay.tqdm.update
+
+    def stop(bar: Any, count: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        update(bar, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay.tqdm, 'update', stop)
+        run(bag, tmp_path / 'out', status=130)
+    message = refused(bag, tmp_path / 'out', '--range-max', 20)
+    assert 'was begun with another range_max; give the same to go on, or remove it' in message
+    kept = tmp_path / 'out.part' / 'suspended_0.mcap'
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    assert 'is damaged' in refused(bag, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('place', ['bag/out', 'bag/deeper/out', '/proc/out'])
+def test_a_place_that_is_none_for_a_bag_is_refused(
+    place: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / 'bag', drive(1))
+    for given in (bag, bag / 'bag.mcap'):
+        message = refused(given, tmp_path / place)
+        assert message.endswith('choose another folder')
+        assert str(tmp_path / place) in message
+    assert {file.name for file in bag.iterdir()} == {'bag.mcap', 'metadata.yaml'}
+
+
+@pytest.mark.parametrize('folder', [True, False])
+def test_what_lies_where_the_unfinished_bag_would_is_not_touched(
+    folder: bool, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    bag, part = write_bag(tmp_path / 'bag', drive(1)), tmp_path / 'out.part'
+    if folder:
+        part.mkdir()
+    mine = part / 'thesis.txt' if folder else part
+    mine.write_text('mine')
+    assert f'{part} is in the way' in refused(bag, tmp_path / 'out')
+    assert mine.read_text() == 'mine'
 
 
 # What opens it.
@@ -447,7 +504,7 @@ def test_what_is_damaged_is_counted_and_named_and_the_rest_is_done(
     messages[3 * 5 + 2] = compressed(FIRST + 5 * STEP, picture(0, 20, 12), topic)
     messages[3 * 6 + 2] = (topic, 'sensor_msgs/msg/CompressedImage', FIRST + 6 * STEP, b'\0\1')
     bag = write_bag(tmp_path / 'bag', messages)
-    run(bag, tmp_path / 'out')
+    run(bag, tmp_path / 'out', status=3)
     out = capsys.readouterr().out
     assert '4 of 8 images were given depth' in out
     for line in ('skipped 2: compression', 'skipped 1: size', 'skipped 1: message'):
@@ -482,7 +539,7 @@ def test_a_changing_calibration_needs_stamps_that_meet(
         messages.append(info(stamp, camera=zoomed if index > 2 else VIEW))
         messages.append(raw(stamp + (5 * (index == 4)), picture(index, 80, 32)))
     bag = write_bag(tmp_path / 'bag', messages)
-    run(bag, tmp_path / 'out', '--depth-resolution', 'input')
+    run(bag, tmp_path / 'out', '--depth-resolution', 'input', status=3)
     out = capsys.readouterr().out
     assert '5 of 6 images' in out
     assert 'skipped 1: camera_info' in out
@@ -541,21 +598,23 @@ def test_damage_in_the_middle_of_a_file_costs_what_lies_there(
     middle = len(data) // 2 // 4096 * 4096
     data[middle : middle + 4096] = bytes(4096)
     file.write_bytes(data)
-    run(bag, tmp_path / 'out')
+    run(bag, tmp_path / 'out', status=3)
     out = capsys.readouterr().out
     assert 'images cannot be read: the bag is damaged' in out
-    assert 'damaged after' in out
+    assert 'damaged' in out.splitlines()[1]
     depths = [moment for topic, moment, *_ in contents(tmp_path / 'out') if '/depth/i' in topic]
     assert 25 < len(depths) < 60
     assert depths[-1] == FIRST + 59 * STEP
 
 
-def test_a_recording_that_was_cut_short_is_refused_with_the_way_to_mend_it(
+def test_a_recording_that_was_cut_short_is_refused_if_nothing_of_it_is_whole(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:
     bag = write_bag(tmp_path / 'bag', drive(50))
     os.truncate(bag / 'bag.mcap', (bag / 'bag.mcap').stat().st_size * 7 // 10)
-    assert 'mend it with "mcap recover"' in refused(bag, tmp_path / 'out')
+    message = refused(bag, tmp_path / 'out')
+    assert 'its recording was cut short' in message
+    assert 'nothing before is whole; record it again' in message
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

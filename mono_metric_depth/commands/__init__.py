@@ -35,7 +35,7 @@ def errors_in_one_line() -> Iterator[None]:
         if err.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             where = f' for {err.filename}' if err.filename else ''
             fail(f'no room{where} ({err.strerror}): make some and run the same command again')
-        fail(str(err))
+        fail(f'{err.filename}: {err.strerror}' if err.filename and err.strerror else str(err))
     except ValueError as err:
         fail(str(err))
     except KeyboardInterrupt:

@@ -13,6 +13,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mono_metric_depth.commands import errors_in_one_line, fail, require_device
+from mono_metric_depth.image import MAX_SIZE
+
+#: Least width and height (px): below, a road and what stands on it cannot be told apart.
+_LEAST = 32
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,6 +54,9 @@ def _render(arguments: list[str] | None) -> None:
         fail(f'{target} exists already; choose another folder or remove it')
     camera = None
     if options.size:
+        if not all(_LEAST <= side <= MAX_SIZE for side in options.size):
+            width, height = options.size
+            fail(f'--size must be {_LEAST}..{MAX_SIZE} px each way, got {width} and {height}')
         if options.domain not in DOMAINS:
             fail(f'there is no domain {options.domain!r}; known are {", ".join(DOMAINS)}')
         camera = DOMAINS[options.domain].camera.resized(*options.size)

@@ -3,7 +3,9 @@
 """``replay``: a ROS 2 bag in, the same bag with depth, clouds and previews out; needs no ROS.
 
 Every image is worked on; the topics are those of the depth node, beside each camera's own, with
-the stamps of the images. Stop it when you like: the same command goes on.
+the stamps of the images. Stop it when you like: the same command goes on. The exit status is 0 if
+every image was given depth, 3 if the bag is written but some were not (they are counted by
+reason), 1 if it is not written, and 130 if it was stopped.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +25,17 @@ from tqdm import tqdm
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
+from mono_metric_depth.datasets.bag_metadata import STORAGES
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, model_file
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
 
 _STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+#: Exit status where the bag is written, but not every image was given depth.
+_INCOMPLETE = 3
+#: So many damaged places are named, the others counted.
+_NAMED = 5
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,6 +109,10 @@ def _replay(options: argparse.Namespace) -> None:
     made = OutputOptions(**{name: getattr(options, name) for name in names})
     if options.output.exists():
         fail(f'{options.output} exists already; choose another folder or remove it')
+    folder = options.bag if options.bag.is_dir() else options.bag.parent
+    inside = folder.resolve() in options.output.resolve().parents
+    if inside and (folder == options.bag or (folder / 'metadata.yaml').exists()):
+        fail(f'{options.output} lies inside of the bag {folder}; choose another folder')
     bag = BagReplay(
         options.bag,
         made,
@@ -124,8 +137,12 @@ def _replay(options: argparse.Namespace) -> None:
         'model': hashlib.sha256(options.model.read_bytes()).hexdigest(),
         'storage': storage,
     }
+    part = options.output.with_name(f'{options.output.name}.part')
     try:
-        with tqdm(total=bag.images, desc=str(options.bag), unit='frame') as bar:
+        with (
+            _stop_requests() as requests,
+            tqdm(total=bag.images, desc=str(options.bag), unit='frame') as bar,
+        ):
             done = bag.run(
                 estimator,
                 options.output,
@@ -133,13 +150,36 @@ def _replay(options: argparse.Namespace) -> None:
                 key=key,
                 file_bytes=options.file_size * 10**6,
                 progress=bar.update,
+                stop=lambda: bool(requests),
             )
     except KeyboardInterrupt:
-        part = options.output.with_name(f'{options.output.name}.part')
-        if part.exists():
-            print(f'what is finished is kept in {part}; the same command goes on')
+        kept = f'its whole files are kept in {part}' if part.exists() else 'nothing is kept'
+        print(f'ended at once, {kept}; the same command goes on')
         raise
+    if done.stopped:
+        count = done.frames + done.skipped.total()
+        kept = f'kept in {part}' if part.exists() else 'done'
+        print(f'{count} of {done.images} images are {kept}; the same command goes on')
+        raise KeyboardInterrupt
     _report(done, options.output)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Signals that ask to stop, as they come; a second one ends at once."""
+    requests: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if requests:
+            signal.default_int_handler(number, frame)
+        requests.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _attitude(mount: Mount | None) -> str:
@@ -149,19 +189,24 @@ def _attitude(mount: Mount | None) -> str:
 
 
 def _report(done: Replayed, output: Path) -> None:
-    print(f'{done.frames} of {done.images} images were given depth, in {output}')
+    """Say what became of the images; ends with status 3 if some have no depth."""
+    for line in [*done.named, *done.damage[:_NAMED]]:
+        print(f'  {line}')
+    if len(done.damage) > _NAMED:
+        print(f'  {len(done.damage) - _NAMED} more places of the bag are damaged')
     for reason, count in sorted(done.skipped.items()):
         print(f'skipped {count}: {reason}')
-    for line in [*done.named, *done.damage]:
-        print(f'  {line}')
     lost = done.images - done.frames - done.skipped.total()
     if lost > 0:
         print(f'{lost} images cannot be read: the bag is damaged')
+    print(f'{done.frames} of {done.images} images were given depth, in {output}')
+    if done.frames < done.images or done.damage:
+        raise SystemExit(_INCOMPLETE)
 
 
 def _storage(bag: Path) -> str:
     files = [bag] if bag.is_file() else sorted(bag.iterdir())
-    return next((_SUFFIXES[f.suffix] for f in files if f.suffix in _SUFFIXES), 'mcap')
+    return next((STORAGES[f.suffix] for f in files if f.suffix in STORAGES), 'mcap')
 
 
 def _files(bag: Path) -> list[Any]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -22,12 +21,14 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2 import Writer
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from mono_metric_depth.camera import OPTICAL_FROM_BODY, Camera, Mount
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, storage_of
+from mono_metric_depth.datasets.checked_writer import CheckedWriter
 from mono_metric_depth.frame import Frame
 
 IMAGE_TOPIC = '/camera/image_raw'
@@ -73,7 +74,7 @@ def new_bag(path: Path) -> Iterator[RawBagWriter]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.part')
     _remove_bag(part)
-    writer = Writer(part, version=9, storage_plugin=StoragePlugin.MCAP)
+    writer = CheckedWriter(part)
     try:
         with writer:
             yield RawBagWriter(writer)
@@ -88,7 +89,12 @@ def new_bag(path: Path) -> Iterator[RawBagWriter]:
 
 
 def _remove_bag(path: Path) -> None:
+    """Remove what a run of this left that did not end."""
     if path.is_dir():
+        own = {f'{path.name}.mcap', 'metadata.yaml', 'metadata.yaml.tmp'}
+        if strange := [file for file in path.iterdir() if file.name not in own]:
+            msg = f'{strange[0]} is in the way; remove it or choose another name'
+            raise DatasetError(msg)
         for file in path.iterdir():
             file.unlink()
         path.rmdir()
@@ -209,24 +215,20 @@ def read_raw_messages(
     path: Path, topics: Iterable[str] | None = None
 ) -> Iterator[tuple[str, int, str, bytes]]:
     """Like :func:`read_messages`, but not deserialised: topic, time, type, CDR bytes."""
-    topics = None if topics is None else set(topics)
-    try:
-        with AnyReader([path], default_typestore=_STORE) as reader:
-            if not reader.is2:
-                msg = f'{path}: a ROS 1 bag; convert it with rosbags-convert'
-                raise DatasetError(msg)
-            known = {connection.topic for connection in reader.connections}
-            missing = sorted((topics or set()) - known)
-            if missing:
-                msg = f'{path}: no topic {missing[0]}; there are {", ".join(sorted(known))}'
-                raise DatasetError(msg)
-            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-            # The reader takes no connections for all of them.
-            for connection, stamp, data in reader.messages(wanted) if wanted else ():
-                yield connection.topic, stamp, connection.msgtype, data
-    except (AnyReaderError, ReaderError, OSError) as err:
-        msg = f'{path}: cannot read the bag: {err}'
-        raise DatasetError(msg) from err
+    storage, damage = storage_of(path), list[str]()
+    known = bag_topics(storage).keys()
+    wanted = known if topics is None else set(topics)
+    missing = sorted(wanted - known)
+    if missing:
+        msg = f'{path}: no topic {missing[0]}; there are {", ".join(sorted(known))}'
+        raise DatasetError(msg)
+    for message in bag_messages(storage, wanted, damage=damage):
+        if damage:
+            break
+        yield message
+    if damage:
+        msg = f'{path}: cannot read the bag: {damage[0]}'
+        raise DatasetError(msg)
 
 
 def header_stamp(data: bytes) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mono_metric_depth.datasets.bag_topics import bag_messages
+from mono_metric_depth.datasets.bag_storage import bag_messages
 from mono_metric_depth.image import ImageError
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +18,12 @@ from mono_metric_depth.compressed_image import compressed_size, decode_compresse
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_message_list import BagMessageList
+from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, storage_of
 from mono_metric_depth.datasets.bag_topics import (
     COMPRESSED_IMAGE,
-    bag_messages,
-    bag_topics,
     image_topic,
     info_topic,
     is_rectified,
-    storage_of,
     truth_topic,
 )
 from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth
@@ -34,6 +33,12 @@ from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
 
 _LOG = logging.getLogger(__name__)
+#: So many damaged places of a bag are named, the others counted.
+_NAMED = 5
+#: Most messages of a topic; what compresses well may unpack to more than there is memory for.
+_MOST_MESSAGES = 10_000_000
+#: What has been said.
+_TOLD: set[tuple[str, ...]] = set()
 
 
 class BagSequence:
@@ -70,11 +75,11 @@ class BagSequence:
         try:
             self.topic = image_topic(storage, topics, images)
             info = info_topic(topics, self.topic)
-            depth = named or truth_topic(self.topic)
-            kind = require_truth(topics, depth) if named or depth in topics else ''
             if named == self.topic:
                 msg = f'{named} holds the images, not their true depth'
                 raise DatasetError(msg)
+            depth = named or truth_topic(self.topic)
+            kind = require_truth(topics, depth) if named or depth in topics else ''
         except DatasetError as err:
             msg = f'{path}: {err}'
             raise DatasetError(msg) from err
@@ -86,11 +91,8 @@ class BagSequence:
             wanted |= {TF} & topics.keys()
         for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
             index.add(name, time, message_kind, data)
-        for line in damage:
-            _LOG.warning('%s: %s', self.name, line)
-        lost = topics[self.topic].messages - len(index.images)
-        if damage and lost > 0:
-            _LOG.warning('%s: %d messages of %s are lost', self.name, lost, self.topic)
+        if damage:
+            self._tell(damage, len(index.images), topics[self.topic].messages)
         self.camera = index.camera()
         self.mount = index.mount()
         self._entries = index.images
@@ -102,6 +104,19 @@ class BagSequence:
             )
             stamps = [entry.stamp for entry in index.images if not entry.damage]
             self.truth.index(index.depths, stamps, named=bool(named))
+
+    def _tell(self, damage: list[str], read: int, messages: int) -> None:
+        """Say what cannot be read; once, however often the bag is opened."""
+        lost = f', {messages - read} are lost' if messages > read else ''
+        lines = [
+            *damage[:_NAMED],
+            *([f'{len(damage) - _NAMED} more places are damaged'] if len(damage) > _NAMED else []),
+            f'{read} messages of {self.topic} are read{lost}',
+        ]
+        if (told := (self.name, *lines)) not in _TOLD:
+            _TOLD.add(told)
+            for line in lines:
+                _LOG.warning('%s: %s', self.name, line)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -163,6 +178,7 @@ class _Index:
 
     def __init__(self, name: str, topic: str, info: str, depth: str) -> None:
         self._name, self._topic, self._info, self._depth = name, topic, info, depth
+        self._counts: Counter[str] = Counter()
         self.images: list[_Entry] = []
         self.depths: list[tuple[int, int]] = []
         self._sizes: set[tuple[int, int]] = set()
@@ -174,6 +190,10 @@ class _Index:
 
     def add(self, topic: str, time: int, kind: str, data: bytes) -> None:
         """A message, in the bag's order."""
+        self._counts[topic] += 1
+        if self._counts[topic] > _MOST_MESSAGES:
+            msg = f'{self._name}: more than {_MOST_MESSAGES} messages of {topic}; cut the bag'
+            raise DatasetError(msg)
         try:
             message = deserialized(kind, data)
         except DatasetError as err:
@@ -233,7 +253,7 @@ class _Index:
     def camera(self) -> Camera:
         """The one camera, once it is known to fit the images."""
         if not self.images:
-            msg = f'{self._name}: {self._topic} holds no message'
+            msg = f'{self._name}: {self._topic} holds no message that can be read; record it again'
             raise DatasetError(msg)
         stamps = {entry.stamp for entry in self.images if not entry.damage}
         if len(stamps) == 1 and len(self.images) > 2:

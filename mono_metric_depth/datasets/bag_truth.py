@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_message_list import BagMessageList
-from mono_metric_depth.datasets.bag_topics import IMAGE, Topic
+from mono_metric_depth.datasets.bag_topics import IMAGE
 from mono_metric_depth.datasets.lidar import depth_from_points
+from mono_metric_depth.datasets.stored_topic import StoredTopic
 from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
 from mono_metric_depth.image import ImageError
@@ -26,22 +28,27 @@ from mono_metric_depth.point_cloud import PointCloudError, points_of_message
 _LOG = logging.getLogger(__name__)
 
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
-#: A depth image belongs to an image whose stamp is no further away (ns).
-_SAME_INSTANT = 5_000_000
+#: A depth image belongs to an image whose stamp is no further away (ns), as in the live node, ...
+_SAME_INSTANT = 20_000_000
+#: ... and only if none on the other side is about as near (ns): which one it is would be chance.
+_AS_NEAR = 1_000_000
 #: A sweep: half of the period of a LiDAR that turns ten times a second, where tf tells the motion
 #: in between; without, a car at 20 m/s may have moved by 0.4 m.
 _SAME_SWEEP, _SAME_SWEEP_UNMOVED = 50_000_000, 20_000_000
-#: Sweeps that are looked at for points within the image before any is relied on.
-_LOOKED_AT = 3
+#: Frames that must have depth before the truth is relied on, and that are tried for that at most.
+_LOOKED_AT, _TRIED = 3, 200
 
 
-def require_truth(topics: dict[str, Topic], name: str) -> str:
+def require_truth(topics: dict[str, StoredTopic], name: str) -> str:
     """The type of a topic that is to hold true depth.
 
     Raises:
         DatasetError: If there is no such topic, or its messages hold no depth.
     """
     fitting = {k: t for k, t in topics.items() if t.kind in {IMAGE, POINT_CLOUD} and t.messages}
+    if name in topics and topics[name].kind in {IMAGE, POINT_CLOUD} and name not in fitting:
+        msg = f'{name} is to hold true depth, but it has no message; record it again'
+        raise DatasetError(msg)
     if name not in fitting:
         found = f'is {topics[name].kind}' if name in topics else 'is not there'
         msg = (
@@ -85,11 +92,11 @@ class BagTruth:
         self._name, self._topic, self._lidar = name, topic, kind == POINT_CLOUD
         self._storage = storage
         self._camera, self._frame, self._transforms = camera, frame, transforms
-        self._stamps: NDArray[np.int64] = np.empty(0, np.int64)
-        self._order: NDArray[np.intp] = np.empty(0, np.intp)
-        self._sorted = self._stamps
-        # What drive writes has the very stamps of its images.
-        self._limit = 0
+        self._stamps: list[int] = []
+        self._order: list[int] = []
+        self._sorted: list[int] = []
+        self._images: list[int] = []
+        self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
         self._messages = BagMessageList(storage, topic, [])
         self.missing: Counter[str] = Counter()
 
@@ -106,30 +113,56 @@ class BagTruth:
         """
         times = [time for time, _ in entries]
         self._messages = BagMessageList(self._storage, self._topic, times)
-        self._stamps = np.array([stamp for _, stamp in entries], np.int64)
-        self._order = np.argsort(self._stamps, kind='stable')
-        self._sorted = self._stamps[self._order]
-        if not named:
-            return
-        self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
-        reasons: Counter[str] = Counter()
-        looked_at = 0
+        self._stamps = [stamp for _, stamp in entries]
+        self._order = sorted(range(len(entries)), key=self._stamps.__getitem__)
+        self._sorted = [self._stamps[number] for number in self._order]
+        self._images = sorted(set(images))
+        apart, reasons = list[str](), list[str]()
+        paired = []
         for stamp in images:
             try:
-                number = self._nearest(stamp)
-                if looked_at < _LOOKED_AT:
-                    self._depth(number, stamp)
-                    looked_at += 1
-                elif self._lidar:
-                    break
-                else:
-                    return
+                paired.append((self._nearest(stamp), stamp))
+            except TransformError as err:
+                apart.append(str(err))
+        found = 0
+        for number, stamp in _spread(paired, _TRIED):
+            try:
+                self._depth(number, stamp)
             except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
-                reasons[str(err)] += 1
-        if not looked_at:
-            first = next(iter(reasons), 'there is no image')
-            msg = f'{self._name}: no image has true depth from {self._topic}; first: {first}'
+                # Names of frames are what a stranger wrote.
+                reasons.append(' '.join(str(err).split()))
+                continue
+            found += 1
+            if found == _LOOKED_AT:
+                break
+        if not found:
+            self._refuse(reasons or apart, tried=bool(paired), named=named)
+        elif apart:
+            _LOG.warning(
+                '%s: %d of %d images have true depth from %s; of the others: %s',
+                self._name,
+                len(paired),
+                len(images),
+                self._topic,
+                apart[0],
+            )
+
+    def _refuse(self, reasons: list[str], *, tried: bool, named: bool) -> None:
+        """Say why there is no true depth at all."""
+        why = f'first: {reasons[0] if reasons else "there is no image"}'
+        if not tried and self._images and self._sorted:
+            off = min(
+                abs(self._sorted[_nearest_place(self._sorted, stamp)] - stamp)
+                for stamp in self._images
+            )
+            why = (
+                f'no stamp of it lies within {self._limit * 1e-9:.3f} s of the stamp of an image, '
+                f'the smallest difference is {off * 1e-9:.3f} s; do both clocks agree?'
+            )
+        msg = f'{self._name}: no image has true depth from {self._topic}; {why}'
+        if named:
             raise DatasetError(msg)
+        _LOG.warning('%s', msg)
 
     def depth(self, stamp: int) -> NDArray[np.float32] | None:
         """True depth of an image.
@@ -151,27 +184,47 @@ class BagTruth:
             return None
 
     def _nearest(self, stamp: int) -> int:
-        """Number of the message nearest in time."""
+        """Number of the message that belongs to an image."""
         stamps = self._sorted
-        place = int(np.searchsorted(stamps, stamp))
-        around = [p for p in (place - 1, place) if 0 <= p < len(stamps)]
-        best = min(around, key=lambda p: abs(int(stamps[p]) - stamp), default=None)
-        off = None if best is None else abs(int(stamps[best]) - stamp)
-        if best is None or off is None or off > self._limit:
-            nearest = 'there is none' if off is None else f'the nearest is {off * 1e-9:.3f} s off'
+        if not stamps:
+            msg = f'{self._topic} holds no message'
+            raise TransformError(msg)
+        best = _nearest_place(stamps, stamp)
+        off = abs(stamps[best] - stamp)
+        if off > self._limit:
             msg = (
                 f'no message of {self._topic} lies within {self._limit * 1e-9:.3f} s of the image '
-                f'({nearest}); do both clocks agree?'
+                f'(the nearest is {off * 1e-9:.3f} s off); do both clocks agree?'
             )
             raise TransformError(msg)
-        return int(self._order[best])
+        if not self._lidar:
+            self._require_unambiguous(best, stamp)
+        return self._order[best]
+
+    def _require_unambiguous(self, place: int, stamp: int) -> None:
+        """A depth image is one image's: none is as near to it, and it is to no other."""
+        found = self._sorted[place]
+        for other in (place - 1, place + 1):
+            if 0 <= other < len(self._sorted):
+                difference = abs(self._sorted[other] - stamp) - abs(found - stamp)
+                if difference < _AS_NEAR and found != stamp or not difference:
+                    msg = (
+                        f'two messages of {self._topic} lie equally near to the image, '
+                        f'{abs(found - stamp) * 1e-9:.3f} s off: record one with the stamp of '
+                        'each image'
+                    )
+                    raise TransformError(msg)
+        owner = self._images[_nearest_place(self._images, found)]
+        if abs(owner - found) < abs(stamp - found):
+            msg = f'the nearest message of {self._topic} belongs to an image that is nearer to it'
+            raise TransformError(msg)
 
     def _depth(self, number: int, stamp: int) -> NDArray[np.float32]:
         kind, data = self._messages[number]
         message = deserialized(kind, data)
         if not self._lidar:
             return self._registered(message)
-        swept = int(self._stamps[number])
+        swept = self._stamps[number]
         matrix, moved = self._transforms.transform(
             self._frame, stamp, message.header.frame_id, swept
         )
@@ -204,3 +257,19 @@ class BagTruth:
             )
             raise DepthEncodingError(msg)
         return depth
+
+
+def _nearest_place(stamps: list[int], stamp: int) -> int:
+    """Where in sorted stamps the one nearest to another lies."""
+    place = bisect_left(stamps, stamp)
+    if place and (place == len(stamps) or stamp - stamps[place - 1] <= stamps[place] - stamp):
+        return place - 1
+    return place
+
+
+def _spread(items: list[Any], most: int) -> list[Any]:
+    """At most so many, the first few and then over all of them."""
+    if len(items) <= most:
+        return items
+    places = np.unique(np.linspace(0, len(items) - 1, most - _LOOKED_AT).astype(int))
+    return items[:_LOOKED_AT] + [items[place] for place in places if place >= _LOOKED_AT]

@@ -17,26 +17,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin
 
 from mono_metric_depth.camera import CameraError, Mount
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.bag import deserialized
-from mono_metric_depth.datasets.bag_topics import (
-    Topic,
-    bag_connections,
+from mono_metric_depth.datasets.bag_storage import (
     bag_messages,
     bag_topics,
+    declared_topics,
+    storage_of,
+)
+from mono_metric_depth.datasets.bag_topics import (
     camera_topics,
     depth_namespace,
     image_topic,
     info_topic,
-    storage_of,
 )
 from mono_metric_depth.datasets.calibrations import Calibrations
-from mono_metric_depth.datasets.split_bag import BagTopic, SplitBag
+from mono_metric_depth.datasets.split_bag import SplitBag
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
+from mono_metric_depth.datasets.stored_topic import StoredTopic
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_messages import (
     OUTPUTS,
@@ -63,6 +64,7 @@ class Replayed:
         skipped: How many were not, by reason.
         named: The first of these, in words.
         damage: Places of the bag that cannot be read.
+        stopped: Whether it was ended before the bag was; another run goes on.
     """
 
     images: int = 0
@@ -70,6 +72,7 @@ class Replayed:
     skipped: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    stopped: bool = False
 
 
 class BagReplay:
@@ -122,7 +125,7 @@ class BagReplay:
     @staticmethod
     def _camera(
         name: str,
-        topics: dict[str, Topic],
+        topics: dict[str, StoredTopic],
         options: OutputOptions,
         leave_out: Sequence[str],
         rectified: bool | None,
@@ -135,7 +138,9 @@ class BagReplay:
         kind = topics[name].kind
         return BagCamera(name, kind, info, Calibrations(name, info, rectified), messages)
 
-    def _output_topics(self, topics: dict[str, Topic], leave_out: Sequence[str]) -> list[BagTopic]:
+    def _output_topics(
+        self, topics: dict[str, StoredTopic], leave_out: Sequence[str]
+    ) -> list[StoredTopic]:
         added: dict[str, str] = {}
         for camera in self.cameras:
             for output, topic in camera.outputs.items():
@@ -155,15 +160,15 @@ class BagReplay:
             msg = f'no topic {unknown[0]} to leave out; there are {", ".join([*topics, *added])}'
             raise DatasetError(msg)
         return [
-            *(_declared(c) for c in bag_connections(self._storage) if c.topic not in leave_out),
+            *(_declared(t) for t in declared_topics(self._storage) if t.name not in leave_out),
             *(
-                BagTopic(name, kind, _definition(kind), STORE.hash_rihs01(kind))
+                StoredTopic(name, kind, _definition(kind), STORE.hash_rihs01(kind))
                 for name, kind in added.items()
                 if name not in leave_out
             ),
         ]
 
-    def _calibrate(self, topics: dict[str, Topic], mount: Mount | None) -> None:
+    def _calibrate(self, topics: dict[str, StoredTopic], mount: Mount | None) -> None:
         """Read /tf_static, and the first calibration of each camera."""
         transforms = StaticTransforms()
         for _, _, kind, data in bag_messages(self._storage, {TF_STATIC} & topics.keys()):
@@ -197,6 +202,7 @@ class BagReplay:
         key: dict[str, Any],
         file_bytes: int,
         progress: Callable[[int], object] = lambda frames: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Replayed:
         """Replay it; goes on where an earlier run with the same key ended.
 
@@ -207,6 +213,7 @@ class BagReplay:
             key: What the result depends on besides the bag; JSON values.
             file_bytes: A file of the new bag ends once it holds so many bytes of messages.
             progress: Called with a number of images that are done.
+            stop: Asked between two messages whether to end here; what is done is kept.
 
         Returns:
             What became of the images, those of earlier runs included.
@@ -244,6 +251,10 @@ class BagReplay:
                         progress(1)
                     if bag.written >= file_bytes:
                         bag.end_file(_note(messages, done))
+                    if stop():
+                        bag.suspend(_note(messages, done))
+                        done.stopped = True
+                        return done
             if not done.frames:
                 raise DatasetError(self._nothing(done))
             bag.finish(_note(messages, done))
@@ -272,13 +283,12 @@ def _note(messages: int, done: Replayed) -> dict[str, Any]:
     }
 
 
-def _declared(connection: Connection) -> BagTopic:
+def _declared(topic: StoredTopic) -> StoredTopic:
     """A topic as the bag declares it; old bags lack what can be told for known types alone."""
-    kind, known = connection.msgtype, connection.msgtype in STORE.types
-    definition = connection.msgdef.data or (_definition(kind) if known else '')
-    digest = connection.digest or (STORE.hash_rihs01(kind) if known else _NO_DIGEST)
-    extra: Any = connection.ext
-    return BagTopic(connection.topic, kind, definition, digest, extra.offered_qos_profiles)
+    known = topic.kind in STORE.types
+    definition = topic.definition or (_definition(topic.kind) if known else '')
+    digest = topic.digest or (STORE.hash_rihs01(topic.kind) if known else _NO_DIGEST)
+    return topic._replace(definition=definition, digest=digest, messages=0)
 
 
 def _definition(kind: str) -> str:

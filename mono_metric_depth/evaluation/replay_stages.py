@@ -17,7 +17,8 @@ from mono_metric_depth.camera import Camera, CameraError, Mount
 from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.bag import deserialized, header_stamp
-from mono_metric_depth.datasets.bag_topics import COMPRESSED_IMAGE, bag_messages, depth_namespace
+from mono_metric_depth.datasets.bag_storage import bag_messages
+from mono_metric_depth.datasets.bag_topics import COMPRESSED_IMAGE, depth_namespace
 from mono_metric_depth.datasets.calibrations import Calibrations
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import (
