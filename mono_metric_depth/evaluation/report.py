@@ -57,7 +57,7 @@ def report(results: Results, command: str = '') -> str:
     """
     first = results.models[0]
     chosen = chosen_frames(first.errors)
-    shown = shown_frames(first, chosen, results.protocol)
+    shown = shown_frames(first, chosen)
     title = ' / '.join(result.candidate.name for result in results.models)
     parts = [
         _headline(results),

@@ -84,15 +84,12 @@ def _apart(order: Sequence[int], errors: Sequence[ImageErrors]) -> list[int]:
     return chosen
 
 
-def shown_frames(
-    model: ModelResult, chosen: Sequence[tuple[int, str]], protocol: Protocol
-) -> list[ShownFrame]:
+def shown_frames(model: ModelResult, chosen: Sequence[tuple[int, str]]) -> list[ShownFrame]:
     """Draw frames; one that can no longer be read is left out.
 
     Args:
         model: The model, whose depth is shown.
         chosen: See :func:`chosen_frames`.
-        protocol: The protocol.
     """
     estimator = model.candidate.estimator()
     shown = []
@@ -105,7 +102,7 @@ def shown_frames(
             estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)
         except (DatasetError, EstimatorError):
             continue
-        shown.append(ShownFrame(number, label, _pictures(frame, estimate, protocol)))
+        shown.append(ShownFrame(number, label, _pictures(frame, estimate, model.protocol)))
     return shown
 
 
@@ -142,7 +139,7 @@ def _error_picture(
         column = np.arange(width) * true.shape[1] // width
         predicted, true, counted = (array[row, column] for array in (predicted, true, counted))
     rows, columns = np.nonzero(counted)
-    p = protocol.clamped(predicted[rows, columns].astype(np.float64))
+    p = protocol.as_published(predicted[rows, columns].astype(np.float64))
     colours = error_colours(p / true[rows, columns] - 1)
     y, x = rows * height // true.shape[0], columns * width // true.shape[1]
     # Single LiDAR points would hardly show.
