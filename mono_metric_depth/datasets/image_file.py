@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.compressed_image import MAX_PIXELS, compressed_size, decode_compressed
 from mono_metric_depth.datasets import DamagedFrameError
+from mono_metric_depth.datasets.documents import read_bytes
 from mono_metric_depth.image import ImageError
 
 #: File names that :func:`read_image` reads.
@@ -48,10 +49,8 @@ def image_size(path: Path) -> tuple[int, int]:
         DamagedFrameError: If it is missing, damaged or too large.
     """
     try:
-        # A camera's EXIF block and thumbnail come before a JPEG's size.
-        with path.open('rb') as file:
-            return compressed_size(file.read(1 << 20))
-    except (OSError, ImageError) as err:
+        return compressed_size(_bytes(path))
+    except ImageError as err:
         msg = f'{path}: missing or damaged image: {err}'
         raise DamagedFrameError(msg) from err
 
@@ -91,11 +90,7 @@ def read_uint16(path: Path, height: int, width: int) -> NDArray[np.uint16]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            msg = f'{path}: missing or damaged image: it has {size} bytes, above {_MAX_BYTES}'
-            raise DamagedFrameError(msg)
-        return path.read_bytes()
+        return read_bytes(path, _MAX_BYTES)
     except OSError as err:
         msg = f'{path}: missing or damaged image: {err.strerror}'
         raise DamagedFrameError(msg) from err

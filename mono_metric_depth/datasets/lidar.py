@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets import DamagedFrameError
+from mono_metric_depth.datasets.documents import read_bytes
 
 #: A turn of the largest LiDARs has 0.3 million points; larger files are refused (bytes).
 MAX_BYTES = 1 << 27
@@ -182,11 +183,7 @@ def _require_whole(entry: io.BytesIO) -> None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            msg = f'{path}: damaged point cloud: it has {size} bytes, above {MAX_BYTES}'
-            raise DamagedFrameError(msg)
-        return path.read_bytes()
+        return read_bytes(path, MAX_BYTES)
     except OSError as err:
         msg = f'{path}: missing or damaged point cloud: {err.strerror}'
         raise DamagedFrameError(msg) from err

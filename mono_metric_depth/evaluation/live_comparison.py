@@ -112,13 +112,13 @@ class LiveComparison:
         seen = ~np.isnan(published) & (published != 0)  # 0 is no depth to other drivers
         if (count := int(seen.sum())) < LEAST_PIXELS:
             return count
-        true = true[seen].astype(np.float64)
+        measured = true[seen].astype(np.float64)
         predicted = self._protocol.as_published(published[seen].astype(np.float64))
-        metrics = depth_metrics(predicted, true)
+        metrics = depth_metrics(predicted, measured)
         # Nobody knows by how much infinite depth is wrong: it says nothing about the scale.
         known = np.isfinite(published[seen])
         known |= not known.any()
-        ratio = float(np.median(true[known] / predicted[known]))
+        ratio = float(np.median(measured[known] / predicted[known]))
         figures = (*astuple(metrics), count / len(published))
         self._recent.append((*figures, ratio))
         self._sums += figures
