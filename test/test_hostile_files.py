@@ -82,6 +82,8 @@ def dgp(root: Path) -> str:
     if not SAMPLE.is_dir():
         pytest.skip('the real sample is not here')
     shutil.copytree(SAMPLE, root, copy_function=shutil.copyfile)
+    for folder in (root, *root.rglob('*')):
+        folder.chmod(0o755)
     return str(root / 'scene_dataset_v1.0.json')
 
 

@@ -27,8 +27,9 @@ figure img { display: block; width: 100%; height: auto; }
 figcaption { color: #555; font-size: .85rem; }
 .pair { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
-.pictures { display: grid; gap: .5rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
+.pictures { display: grid; gap: .3rem .8rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.pictures figure { margin: .1rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .35rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
@@ -36,8 +37,9 @@ th:first-child { text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 td small { display: block; color: #666; font-size: .75rem; white-space: nowrap; }
 tbody th, td { white-space: nowrap; }
-.drives tbody th { white-space: normal; font-weight: 400; }
-.regions { max-width: 30rem; table-layout: fixed; }
+.drives tbody th { white-space: normal; font-weight: 400; min-width: 5rem; }
+.regions { table-layout: fixed; margin-top: 1rem; }
+.best { font-weight: 700; }
 .regions td { text-align: center; border: 1px solid #fff; }
 .regions td small { color: #333; }
 caption { text-align: left; color: #555; font-size: .85rem; }

@@ -79,9 +79,12 @@ def by_distance(results: Results, value: str) -> Figure:
     """
     figure, axes = _panel(NARROW)
     edges = [*(low for low, _ in results.protocol.bands), results.protocol.maximum]
-    for result, colour, label in _all(results):
+    everything = _all(results)
+    for number, (result, colour, label) in enumerate(everything):
+        # Side by side, so that the intervals of all can be told apart.
+        aside = 0.012 * results.protocol.maximum * (number - (len(everything) - 1) / 2)
         shown = [
-            (0.5 * (low + high), part)
+            (0.5 * (low + high) + aside, part)
             for (low, high), part in zip(results.protocol.bands, result.summary.bands, strict=True)
             if np.isfinite(getattr(part, value).value)
         ]
@@ -179,7 +182,7 @@ def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Fig
     axes.axhline(1.0, color='#b3261e', linewidth=1, label='stored scale, its interval')
     axes.set_xlabel('time since the drive began (s)')
     axes.set_ylabel("image's own scale / stored")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc='outside upper center', ncols=3 if size == WIDE else 1)
     return figure
 
 
