@@ -106,6 +106,7 @@ def test_names_from_files_are_text_and_nothing_is_fetched(page: Path) -> None:
     assert '&lt;img src=x onerror=alert(1)&gt;' in text
     assert '&lt;script&gt;alert(' in text
     assert 'drive left out: ' in text
+    assert f'Of 2 models, <b>{"wide" * 12}</b> has the smallest error' in text
     assert "default-src 'none'" in text
     assert 'http://' not in text
     assert 'https://' not in text

@@ -121,15 +121,26 @@ def _sentence(results: Results) -> str:
         f'{abs(summary.scale_error.value):.1%} '
         f'{"above" if summary.scale_error.value > 0 else "below"} what fits these images best.'
     )
+    if len(results.models) > 1:
+        best = min(results.models, key=_transferred)
+        text += (
+            f' Of {len(results.models)} models, <b>{escape(best.candidate.name)}</b> has the '
+            f'smallest error, {_transferred(best):.3f}.'
+        )
     if results.control is not None:
         control = results.control.summary.scalings['transferred']['abs_rel'].value
         ratio = metric['abs_rel'].value / control
         text += (
-            f' That is {ratio:.2f} times the error of a fixed depth image that sees nothing.'
+            f' The error of {name} is {ratio:.2f} times that of a fixed depth image that sees '
+            'nothing.'
             if ratio < 1
-            else ' <b>A fixed depth image that sees nothing does no worse.</b>'
+            else f' <b>A fixed depth image that sees nothing does no worse than {name}.</b>'
         )
     return text
+
+
+def _transferred(result: ModelResult) -> float:
+    return result.summary.scalings['transferred']['abs_rel'].value
 
 
 def _warnings(results: Results) -> str:
@@ -339,7 +350,7 @@ def _data(results: Results, command: str) -> str:
 def _plot(uri: str, caption: str, narrow: str = '') -> str:
     """A plot; on a phone the narrow one, if there is one."""
     text = escape(caption)
-    source = f'<source media="(max-width: 30rem)" srcset="{narrow}">' if narrow else ''
+    source = f'<source media="screen and (max-width: 30rem)" srcset="{narrow}">' if narrow else ''
     kind = ' class="wide"' if narrow else ''
     return (
         f'<figure{kind}><picture>{source}<img src="{uri}" alt="{text}"></picture>'

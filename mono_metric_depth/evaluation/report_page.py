@@ -47,7 +47,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
 .bar { display: inline-block; width: 6rem; height: .8rem; vertical-align: middle; }
 .turbo { background: linear-gradient(90deg, #7a0403, #d93806, #fb8022, #edd03a, #a2fc3c, #32f298,
   #28bceb, #4669e0, #30123b); }
-@media (max-width: 30rem) {
+@media screen and (max-width: 30rem) {
   body { padding: .7rem; } table { font-size: .78rem; } th, td { padding: .2rem .15rem; }
   td small { font-size: .66rem; } .scalings td:not(:nth-child(2)) small { display: none; }
 }
@@ -55,7 +55,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   body { max-width: none; font-size: 10pt; }
   .frame, figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .pictures { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

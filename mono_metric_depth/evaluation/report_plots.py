@@ -82,7 +82,7 @@ def by_distance(results: Results, value: str) -> Figure:
     everything = _all(results)
     for number, (result, colour, label) in enumerate(everything):
         # Side by side, so that the intervals of all can be told apart.
-        aside = 0.012 * results.protocol.maximum * (number - (len(everything) - 1) / 2)
+        aside = 0.03 * results.protocol.maximum * ((number + 0.5) / len(everything) - 0.5)
         shown = [
             (0.5 * (low + high) + aside, part)
             for (low, high), part in zip(results.protocol.bands, result.summary.bands, strict=True)
@@ -252,4 +252,5 @@ def _card_interval(model: ModelResult) -> tuple[float, float]:
 
 def _short(name: str) -> str:
     """A label that fits into a plot; a dollar sign is no formula."""
-    return (name if len(name) <= 28 else f'...{name[-25:]}').replace('$', r'\$')
+    # Models differ where their names begin, drives where they end.
+    return (name if len(name) <= 28 else f'{name[:12]}...{name[-13:]}').replace('$', r'\$')
