@@ -120,6 +120,17 @@ def test_an_edge_belongs_to_the_band_beyond_it() -> None:
     assert [part.pixels for part in found['bands']] == [0, 1, 1, 1, 2]
 
 
+def test_an_error_is_found_in_the_region_where_it_is() -> None:
+    true = np.full((30, 60), 10, np.float32)
+    predicted = true.copy()
+    predicted[:10, 40:] *= 2
+    found = image_errors(predicted, true, 1.0, PROTOCOLS['all_pixels'])
+    errors = [ImageErrors('drive', 0, '', 0, **found)]
+    regions = summarise('model', errors, 1.0, PROTOCOLS['all_pixels']).regions
+    wrong = {region.name: region.abs_rel.value for region in regions if region.abs_rel.value}
+    assert wrong == {'top right': pytest.approx(1)}
+
+
 def whole(seed: int, drive: str = 'drive', index: int = 0, **size: Any) -> ImageErrors:
     predicted, true = images(seed, **size)
     found = image_errors(predicted, true, 2.0, PROTOCOLS['all_pixels'])
