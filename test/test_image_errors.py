@@ -28,6 +28,7 @@ from mono_metric_depth.evaluation.summary import (
     common_images,
     compare,
     independent_units,
+    some_images,
     summarise,
 )
 
@@ -224,6 +225,12 @@ def test_a_model_does_not_differ_from_itself() -> None:
     found = compare('a', errors, 'b', errors)
     assert found.difference.value == 0
     assert 'cannot be told apart' in found.verdict
+
+
+def test_many_images_take_no_more_memory_than_some() -> None:
+    errors = [whole(0)] * 5000
+    assert len(some_images(errors)) == 1667
+    assert some_images(errors[:9]) == errors[:9]
 
 
 def test_models_are_compared_on_what_all_of_them_have() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.evaluation.image_errors import ImageErrors
 from mono_metric_depth.evaluation.results import ModelResult, Results
-from mono_metric_depth.evaluation.summary import SCALINGS
+from mono_metric_depth.evaluation.summary import SCALINGS, some_images
 from mono_metric_depth.evaluation.tables import SCALING_TITLES
 
 #: Sizes of a plot (inches): on a phone, and over the whole width of a page.
@@ -233,7 +233,7 @@ def _all(results: Results) -> list[tuple[ModelResult, str, str]]:
 
 
 def _samples(model: ModelResult) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    return [each.sample for each in model.errors]
+    return [each.sample for each in some_images(model.errors)]
 
 
 def _starts(errors: Sequence[ImageErrors]) -> list[int]:
