@@ -28,8 +28,7 @@ from mono_metric_depth.datasets.sequence_folder import write_sequence
 from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation import evaluator
 from mono_metric_depth.evaluation.candidates import model_candidates
-from mono_metric_depth.evaluation.error_file import errors_key, read_errors
-from mono_metric_depth.evaluation.protocol import PROTOCOLS
+from mono_metric_depth.evaluation.error_file import read_errors
 from mono_metric_depth.evaluation.results import seen_before
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
@@ -99,14 +98,15 @@ def test_planted_scales_are_told_apart(model: Path, tmp_path: Path) -> None:
     assert found['oracle_scale']['value'] == pytest.approx(0.5, rel=2e-3)
     assert found['scale_error']['value'] == pytest.approx(1.0, rel=4e-3)
     scalings = found['scalings']
-    # Predicted is 2, 2, 2.5, 2 and 1.6 times the truth, but clamped at 80 m; with the oracle
-    # 1, 1, 1.25, 1 and 0.8 times. Truth is stored in 1/256 m.
+    # Predicted is 2, 2, 2.5, 2 and 1.6 times the truth, but published within 1 .. 80 m, the range
+    # of the model, and else clamped at 80 m; with the oracle 1, 1, 1.25, 1 and 0.8 times. Truth is
+    # stored in 1/256 m.
     true = [factor * ROWS for factor in (0.5, 0.5, 0.4, 0.5, 0.625)]
-    raw = np.mean([np.mean(np.abs(ROWS.clip(max=80) - g) / g) for g in true])
-    assert scalings['transferred']['abs_rel']['value'] == pytest.approx(raw, rel=0.01)
+    for scaling, least in (('transferred', 1.0), ('unscaled', 0.0)):
+        raw = np.mean([np.mean(np.abs(ROWS.clip(least, 80) - g) / g) for g in true])
+        assert scalings[scaling]['abs_rel']['value'] == pytest.approx(raw, rel=0.01)
     assert scalings['oracle_global']['abs_rel']['value'] == pytest.approx(0.09, rel=0.02)
     assert scalings['oracle_image']['abs_rel']['value'] < 0.01
-    assert scalings['unscaled'] == scalings['transferred']
     rows = images(tmp_path / 'out')
     assert [float(row['scale']) for row in rows] == pytest.approx(
         [0.5, 0.5, 0.4, 0.5, 0.625], rel=4e-3
@@ -243,6 +243,44 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert len(images(out)) == len(read_errors(errors, file.stem)) == 30
 
 
+def loads_modules(process: subprocess.Popen[str]) -> bool:
+    return 'cv2' in Path(f'/proc/{process.pid}/maps').read_text()
+
+
+def starts_workers(process: subprocess.Popen[str]) -> bool:
+    # One of them keeps track of what all of them share.
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text()
+    return len(children.split()) > 2
+
+
+@pytest.mark.parametrize('moment', [loads_modules, starts_workers])
+def test_who_interrupts_early_sees_one_line(
+    moment: Callable[[subprocess.Popen[str]], bool], model: Path, slow_drive: Path, tmp_path: Path
+) -> None:
+    arguments = [str(model), '--data', str(slow_drive), '--output', str(tmp_path / 'out')]
+    command = [sys.executable, '-m', 'mono_metric_depth.commands.evaluate', *arguments]
+    with subprocess.Popen(
+        [*command, '--control', '--processes', '2'],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 90
+        while not moment(process):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        # As a terminal does it: to all of its processes.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read().replace('\r', '\n').splitlines()
+    assert process.returncode == 130
+    assert [line for line in said if line and not line.startswith('evaluating')] == ['interrupted']
+
+
+def die(*arguments: Any) -> None:
+    os._exit(9)
+
+
 def test_a_worker_that_dies_is_one_clear_line(
     model: Path,
     long_drive: Path,
@@ -250,7 +288,7 @@ def test_a_worker_that_dies_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(evaluator, '_start_worker', os.abort)
+    monkeypatch.setattr(evaluator, '_start_worker', die)
     arguments = [model, '--data', long_drive, '--output', tmp_path / 'out', '--control']
     with pytest.raises(SystemExit):
         evaluate.main([*map(str, arguments), '--processes', '2'])
@@ -345,28 +383,91 @@ def test_bad_input_is_one_clear_line(
     assert 'no folder' in fails(capsys, model, '--data', good, '--output', model)
     # All of that before any work.
     assert not (tmp_path / 'out').exists()
-    unlabelled = tmp_path / 'unlabelled'
+
+
+def unlabelled(folder: Path, frames: int) -> Path:
     image = np.zeros((32, 64, 3), np.uint8)
-    write_sequence(unlabelled, [Frame(i, image, TINY_CAMERA) for i in range(30)])
-    line = fails(capsys, model, '--data', unlabelled, *out)
-    assert 'none of the first 24 frames has ground truth' in line
-    centimetres = drive(tmp_path / 'small', [0.01] * 60)
-    line = fails(capsys, model, '--data', good, centimetres, *out)
-    assert 'median true depth' in line
-    assert 'What was finished is kept' in line
-    key = errors_key(_hash(model), PROTOCOLS['all_pixels'])
-    # Found early, and what was finished by then is there.
-    assert 2 < len(read_errors(tmp_path / 'out' / 'errors', key)) < 30
+    write_sequence(folder, [Frame(i, image, TINY_CAMERA) for i in range(frames)])
+    return folder
 
 
-def test_drives_without_ground_truth_beside_others_are_named(
+def cut(folder: Path) -> Path:
+    drive(folder, [1.0] * 4)
+    (folder / 'sequence.json').write_text('{"version": 1, "camera"')
+    return folder
+
+
+def vanishing(folder: Path) -> Path:
+    """It can be opened, but none of its images can be read."""
+    drive(folder, [1.0] * 4)
+    shutil.rmtree(folder / 'image')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('bad', 'why', 'processes'),
+    [
+        (cut, 'sequence.json: cannot read the drive', 1),
+        (vanishing, 'none of its 4 frames can be compared: 4 unreadable, first frame 0', 2),
+        (lambda folder: unlabelled(folder, 3), 'its 3 frames can be compared: 3 no_truth', 1),
+        (lambda folder: unlabelled(folder, 140), 'its first 104 frames has ground truth', 1),
+        (lambda folder: drive(folder, [0.01] * 60), 'bad: the median true depth is 0.5', 1),
+    ],
+)
+def test_a_bad_drive_is_left_out_and_named_at_the_end(
+    bad: Callable[[Path], Path],
+    why: str,
+    processes: int,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = [
+        drive(tmp_path / 'good', [0.5] * 9),
+        bad(tmp_path / 'bad'),
+        drive(tmp_path / 'b', [0.5]),
+    ]
+    out = tmp_path / 'out'
+    arguments = [str(model), '--data', *map(str, folders), '--output', str(out), '--control']
+    for _ in range(2):  # also where all that can be done is done
+        with pytest.raises(SystemExit) as caught:
+            evaluate.main([*arguments, '--processes', str(processes)])
+        assert caught.value.code == 1
+        said = capsys.readouterr()
+        last = said.err.splitlines()[-1]
+        assert last.startswith('error: 1 of 3 drives left out: ')
+        assert why in last
+        assert 'tiny: 10 images of 2 drives' in said.out
+        document = numbers(out)
+        assert [d['name'] for d in document['drives']] == [str(folders[0]), str(folders[2])]
+        assert list(document['failed']) == [str(folders[1])]
+        assert {row['drive'] for row in images(out)} == {str(folders[0]), str(folders[2])}
+        assert document['models'][0]['oracle_scale']['value'] == pytest.approx(0.5, rel=0.01)
+        assert document['skipped'] == {}
+
+
+def test_drives_that_are_all_bad_are_one_line(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = drive(tmp_path / 'good', [1.0] * 30)
-    image = np.zeros((32, 64, 3), np.uint8)
-    write_sequence(tmp_path / 'bare', [Frame(i, image, TINY_CAMERA) for i in range(3)])
-    run(model, '--data', good, tmp_path / 'bare', '--output', tmp_path / 'out', '--control')
-    assert f'no image could be compared of {tmp_path / "bare"}' in capsys.readouterr().out
+    folders = [unlabelled(tmp_path / 'bare', 2), drive(tmp_path / 'small', [0.01] * 30)]
+    line = fails(capsys, model, '--data', *folders, '--output', tmp_path / 'out', '--control')
+    assert 'small: the median true depth' in line
+    assert 'bare: none of its 2 frames can be compared' in line
+    assert not (tmp_path / 'out' / 'evaluation.json').exists()
+
+
+def test_truth_may_begin_late_and_a_finished_run_may_be_repeated(
+    model: Path, tmp_path: Path
+) -> None:
+    def late(depth: np.ndarray[Any, Any], index: int) -> None:
+        if index < 40:
+            depth[:] = np.nan
+
+    folder = drive(tmp_path / 'drive', [1.0] * 44, late)
+    for _ in range(2):
+        run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+        assert numbers(tmp_path / 'out')['models'][0]['images'] == 4
+        assert numbers(tmp_path / 'out')['skipped']['no_truth']['images'] == 40
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason='the sample is not at hand')
@@ -398,12 +499,6 @@ def test_a_model_without_a_known_source_says_so(
     # One image tells nothing about others: no interval.
     found = numbers(tmp_path / 'out')['models'][0]
     assert found['scalings']['transferred']['abs_rel']['low'] is None
-
-
-def _hash(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_drives_that_a_model_has_seen_are_named() -> None:

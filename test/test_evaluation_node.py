@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TINY_DEPTH
 
 pytest.importorskip('rclpy')
 
@@ -29,11 +32,18 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.evaluation.evaluator import unscaled_depth
+from mono_metric_depth.evaluation.image_errors import image_errors
 from mono_metric_depth.evaluation.live_comparison import StampPairs
+from mono_metric_depth.evaluation.protocol import PROTOCOLS
+from mono_metric_depth.frame import Frame
+from mono_metric_depth.image import Image
 from mono_metric_depth.nodes.evaluation_node import EvaluationNode
 
 DEPTH = Camera(32, 24, 30.0, 30.0, 15.5, 11.5)
 TRUTH = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+METRIC_NAMES = ('AbsRel', 'SqRel (m)', 'RMSE (m)', 'RMSElog', 'delta1', 'delta2', 'delta3')
 STEP = 10**8
 FRAME = 'camera_optical_frame'
 _stamps = itertools.count(1_700_000_000 * 10**9, STEP)
@@ -177,6 +187,46 @@ def test_a_planted_scale_error_is_reported_as_such(drive: Drive, late: int) -> N
     assert 'AbsRel: 0.1' in node.summary()
 
 
+def test_a_robot_and_evaluate_say_the_same_of_the_same_frames(
+    drive: Drive, tiny_model: Path
+) -> None:
+    # Twice as wide as what the network sees: NaN around it. Its depth leaves its range at both
+    # ends: infinite above, and minus infinite below, as it is published.
+    camera = Camera(64, 32, 30.0, 30.0, 31.5, 12.5)
+    rng = np.random.default_rng(0)
+    rows = np.interp(np.arange(32) * 2.0 - 13, np.arange(32), TINY_DEPTH)[:, None]
+    true = (0.8 * rows * rng.lognormal(0, 0.2, (32, 64))).astype(np.float32)
+    frame = Frame(0, np.zeros((32, 64, 3), np.uint8), camera, true)
+    estimator = DepthEstimator.load(tiny_model, threads=1)
+    published = estimator.estimate(Image(frame.image, 'rgb'), camera).depth('input')
+    assert np.isposinf(published).any()
+    assert np.isneginf(published).any()
+    assert np.isnan(published).any()
+    protocol = PROTOCOLS['all_pixels'].within(estimator.card.depth_range)
+    offline = image_errors(unscaled_depth(estimator, frame, None), true, estimator.scale, protocol)
+    node = drive.start(model=str(tiny_model))
+
+    def again() -> None:
+        stamp = next(_stamps)
+        drive.send('depth/image', depth_image(published), stamp)
+        drive.send('depth/camera_info', info_message(camera), stamp)
+        drive.send('truth/camera_info', info_message(camera), stamp)
+        drive.send('truth/image', depth_image(true), stamp)
+
+    drive.until(lambda: drive.says('scale error'), again)
+    found = {name: float(value) for name, value in drive.values().items()}
+    for name, value in zip(METRIC_NAMES, astuple(offline['transferred']), strict=True):
+        assert found[name] == pytest.approx(value, abs=6e-5), name
+    assert found['coverage'] == pytest.approx(offline['seen'] / offline['pixels'], abs=6e-5)
+    # It cannot know by how much infinite depth is wrong: its scale is over the other pixels.
+    finite = np.isfinite(published) & protocol.counted(true)
+    ratio = np.median(true[finite] / published[finite])
+    assert found['scale ratio (true / published)'] == pytest.approx(ratio, abs=6e-5)
+    assert ratio == pytest.approx(offline['ratio'], rel=0.02)
+    assert f'coverage {found["coverage"]:.0%}' in drive.statuses[-1].message
+    assert 'coverage: 0.' in node.summary()
+
+
 def test_the_window_follows_and_the_summary_keeps_all(drive: Drive) -> None:
     node = drive.start(window=3)
     compared = lambda: node._comparison.images  # noqa: E731
@@ -213,6 +263,8 @@ def test_a_lidar_without_a_transform_is_refused(drive: Drive) -> None:
         drive.start(truth='lidar', lidar_transform='1 2 3')
     with pytest.raises(ValueError, match='no unit quaternion'):
         drive.start(truth='lidar', lidar_transform='1 2 3 0 0 0 0')
+    with pytest.raises(ValueError, match='/none.onnx: '):
+        drive.start(model='/none.onnx')
     with pytest.raises(ValueError, match='truth must be one of depth, lidar'):
         drive.start(truth='radar')
 

@@ -28,6 +28,7 @@ from mono_metric_depth.evaluation.summary import (
     common_images,
     compare,
     independent_units,
+    some_images,
     summarise,
 )
 
@@ -68,7 +69,7 @@ def images(seed: int, shape: tuple[int, int] = (24, 40)) -> tuple[Any, Any]:
 )
 def test_all_scalings_agree_with_the_reference(seed: int, name: str, scale: float) -> None:
     predicted, true = images(seed)
-    protocol = PROTOCOLS[name]
+    protocol = PROTOCOLS[name].within((2.0, 60.0))
     height, width = true.shape
     top, bottom, left, right = protocol.crop
     rows, columns = np.indices(true.shape)
@@ -81,7 +82,10 @@ def test_all_scalings_agree_with_the_reference(seed: int, name: str, scale: floa
         np.ma.array(far, mask=out)
     )
     for scaling, factor in (('transferred', scale), ('oracle_image', own), ('unscaled', 1.0)):
-        p = np.minimum(np.maximum(far * factor, protocol.minimum), protocol.maximum)
+        # What lies out of the model's range is published as infinite.
+        low, high = (2.0, 60.0) if scaling == 'transferred' else (0.0, 1e9)
+        p = np.maximum(np.minimum(far * factor, min(high, protocol.maximum)), low)
+        p = np.maximum(p, protocol.minimum)
         expected = reference(np.ma.array(p, mask=out), np.ma.array(true, mask=out))
         assert asdict(found[scaling]) == pytest.approx(expected, rel=1e-6, abs=1e-6), scaling
     assert found['seen'] == (~out).sum()
@@ -117,6 +121,17 @@ def test_an_edge_belongs_to_the_band_beyond_it() -> None:
     assert [part.pixels for part in found['bands']] == [0, 1, 1, 1, 2]
 
 
+def test_an_error_is_found_in_the_region_where_it_is() -> None:
+    true = np.full((30, 60), 10, np.float32)
+    predicted = true.copy()
+    predicted[:10, 40:] *= 2
+    found = image_errors(predicted, true, 1.0, PROTOCOLS['all_pixels'])
+    errors = [ImageErrors('drive', 0, '', 0, **found)]
+    regions = summarise('model', errors, 1.0, PROTOCOLS['all_pixels']).regions
+    wrong = {region.name: region.abs_rel.value for region in regions if region.abs_rel.value}
+    assert wrong == {'top right': pytest.approx(1)}
+
+
 def whole(seed: int, drive: str = 'drive', index: int = 0, **size: Any) -> ImageErrors:
     predicted, true = images(seed, **size)
     found = image_errors(predicted, true, 2.0, PROTOCOLS['all_pixels'])
@@ -149,6 +164,11 @@ def test_the_crops_are_those_of_the_field() -> None:
     rows, columns = np.nonzero(counted)
     assert (rows.min(), rows.max() + 1) == (153, 371)
     assert (columns.min(), columns.max() + 1) == (44, 1197)
+    # With improved ground truth both conventions are there.
+    whole = PROTOCOLS['kitti_eigen_improved'].counted(np.full((375, 1242), 10, np.float32))
+    assert whole.all()
+    garg = PROTOCOLS['kitti_eigen_improved_garg'].counted(np.full((375, 1242), 10, np.float32))
+    np.testing.assert_array_equal(garg, counted)
     counted = PROTOCOLS['cityscapes'].counted(np.full((1024, 2048), 10, np.float32))
     rows, columns = np.nonzero(counted)
     assert (rows.min(), rows.max() + 1) == (256, 768)
@@ -205,6 +225,12 @@ def test_a_model_does_not_differ_from_itself() -> None:
     found = compare('a', errors, 'b', errors)
     assert found.difference.value == 0
     assert 'cannot be told apart' in found.verdict
+
+
+def test_many_images_take_no_more_memory_than_some() -> None:
+    errors = [whole(0)] * 5000
+    assert len(some_images(errors)) == 1667
+    assert some_images(errors[:9]) == errors[:9]
 
 
 def test_models_are_compared_on_what_all_of_them_have() -> None:

@@ -124,8 +124,11 @@ def test_images_may_lie_in_a_folder_of_their_own_and_the_camera_in_json(tmp_path
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'fx': None}, 'camera.yaml: TypeError: .*; expected width, height, fx, fy, cx, cy'),
-        ({'fx': -1}, 'camera.yaml: CameraError: focal lengths must be positive'),
+        (
+            {'fx': None},
+            'camera.yaml: one of its entries is of another kind.*; expected width, height, fx',
+        ),
+        ({'fx': -1}, 'camera.yaml: focal lengths must be positive'),
         (
             {'width': 128},
             'frame_2.png: is 64x40, of another size than the camera .128x40.; resize',

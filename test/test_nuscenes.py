@@ -270,19 +270,19 @@ def _file(root: Path, pattern: str) -> Path:
         ),
         (
             _table('sample_data', lambda d: [row.pop('timestamp') for row in d]),
-            'sample_data.json: damaged: KeyE',
+            "sample_data.json: damaged: it has no 'timestamp'",
         ),
         (
             _table(
                 'calibrated_sensor', lambda d: [row.update(rotation=[1, 1, 0, 0]) for row in d]
             ),
-            'calibrated_sensor.json: damaged: ValueError: no unit quaternion',
+            'calibrated_sensor.json: damaged: no unit quaternion',
         ),
         (
             _table('calibrated_sensor', lambda d: [row.update(camera_intrinsic=[]) for row in d]),
             'camera_intrinsic: cannot reshape',
         ),
-        (_table('ego_pose', lambda d: d.clear()), 'missing or'),
+        (_table('ego_pose', lambda d: d.clear()), 'ego_pose .* of samples/.*: it has no '),
     ],
 )
 def test_damaged_tables_are_named(damage: Callable[[Path], Any], message: str, root: Path) -> None:

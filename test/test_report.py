@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,8 +64,24 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_card(model, replace(card, name=HOSTILE, scale=scale, provenance=provenance))
     output = folder / 'out'
     arguments = [*models, '--data', *drives, '--output', output, '--control', drives[0]]
-    evaluate.main([*map(str, arguments), '--processes', '1'])
+    # One of the drives has no ground truth.
+    with pytest.raises(SystemExit):
+        evaluate.main([*map(str, arguments), '--processes', '1'])
     return output / 'report.html'
+
+
+def test_a_report_of_one_frame_and_one_model_is_whole(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    model = tmp_path / 'tiny.onnx'
+    write_tiny_model(model, TINY_DEPTH)
+    drive = write_drive(tmp_path / 'drive', np.array([0.9]))
+    arguments = [model, '--data', drive, '--output', tmp_path / 'out', '--control']
+    evaluate.main([*map(str, arguments), '--processes', '1'])
+    text = (tmp_path / 'out' / 'report.html').read_text()
+    assert text.count('<div class="frame">') == 1
+    assert 'over 1 image of 1 drive;' in text
+    assert 'nan' not in re.sub('base64,[A-Za-z0-9+/=]*', '', text)
+    assert 'Which model is better' not in text
 
 
 class _Tags(HTMLParser):
@@ -88,6 +105,8 @@ def test_names_from_files_are_text_and_nothing_is_fetched(page: Path) -> None:
             assert (attributes.get(name) or 'data:').startswith('data:')
     assert '&lt;img src=x onerror=alert(1)&gt;' in text
     assert '&lt;script&gt;alert(' in text
+    assert 'drive left out: ' in text
+    assert f'Of 2 models, <b>{"wide" * 12}</b> has the smallest error' in text
     assert "default-src 'none'" in text
     assert 'http://' not in text
     assert 'https://' not in text
@@ -119,6 +138,12 @@ def test_the_page_is_whole_in_chromium(width: int, name: str, page: Path, tmp_pa
         assert image['loaded'], image
         assert image['width'] > 100, image
         assert image['height'] > 40, image
+    # Pictures of a frame lie side by side, without a hole beside one of them.
+    frames = [image for image in seen['images'] if ' frame ' in image['alt']]
+    assert len(frames) == 24
+    for first in range(0, 24, 4):
+        heights = [image['height'] for image in frames[first : first + 4]]
+        assert max(heights) < 1.1 * min(heights)
     for words in ('AbsRel', 'Stored scale against oracle', 'Worst and best frames', HOSTILE):
         assert words in seen['text']
     assert seen['title'].startswith('Depth evaluation: <img src=x')

@@ -10,9 +10,26 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from mono_metric_depth.printable import printable
+
+_else = sys.excepthook
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End in one line, too, where a person ends a command before its work: as modules load."""
+    cause: BaseException | None = error
+    while cause is not None:  # modules in C make another error of it
+        if isinstance(cause, KeyboardInterrupt):
+            print('interrupted', file=sys.stderr)
+            raise SystemExit(130)
+        cause = cause.__cause__ or cause.__context__
+    _else(kind, error, trace)
+
+
+sys.excepthook = _end
 
 
 def fail(message: str) -> NoReturn:

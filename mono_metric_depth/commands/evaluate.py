@@ -3,7 +3,9 @@
 """``evaluate``: what models are worth on drives with ground truth, in a table and a report.
 
 Goes on where it was stopped: the folder keeps every finished image. Several machines take a
---shard each; lay their folders together and run the same command without it.
+--shard each; lay their folders together and run the same command without it. A drive that cannot
+be read, or has no ground truth, is left out and named at the end, with exit status 1; a drive that
+is not there ends it at once.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import os
 import re
 import shlex
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -29,11 +30,12 @@ from mono_metric_depth.evaluation.candidates import (
     model_candidates,
 )
 from mono_metric_depth.evaluation.drive_frames import open_drives, shard
-from mono_metric_depth.evaluation.evaluator import evaluate
+from mono_metric_depth.evaluation.evaluator import evaluate, failures
 from mono_metric_depth.evaluation.output_files import appearing, json_text
-from mono_metric_depth.evaluation.protocol import PROTOCOLS, Protocol
+from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.results import Results, as_json, gather
 from mono_metric_depth.evaluation.tables import describe, describe_comparison, write_images
+from mono_metric_depth.workers import WorkerError
 
 _ERRORS = 'errors'
 
@@ -45,10 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
             _evaluate(arguments)
     except EngineError as err:
         fail(str(err))
-    except BrokenProcessPool:
+    except WorkerError as err:
         fail(
-            'a process ended before its work (out of memory?); what was finished is kept: run the '
-            'same command again, with fewer --processes'
+            f'{err} (out of memory?); what was finished is kept: run the same command again, with '
+            'fewer --processes'
         )
 
 
@@ -89,7 +91,9 @@ def _evaluate(arguments: list[str] | None) -> None:
     # Bad input is refused before any work is done.
     candidates = model_candidates(options.models)
     protocol = PROTOCOLS[options.protocol]
-    drives = open_drives(options.data, options.every)
+    drives, failed = open_drives(options.data, options.every)
+    for name, why in failed.items():
+        print(f'left out: {failures({name: why})}')
     control = _control(candidates[0], options.control)
     if control is not None:
         candidates.append(control)
@@ -109,6 +113,9 @@ def _evaluate(arguments: list[str] | None) -> None:
             processes=options.processes,
             progress=bar.update,
         )
+    evaluation.failed.update(failed)
+    if part is None:
+        evaluation.require_images(drives)
     for reason, (count, first) in evaluation.reasons().items():
         print(f'left out {count} images: {reason}')
         print(f'  {first.drive} frame {first.index}: {first.message}')
@@ -117,11 +124,14 @@ def _evaluate(arguments: list[str] | None) -> None:
             f'part {options.shard} is done; lay the {_ERRORS} folders of all parts together and '
             'run the same command without --shard'
         )
-        return
-    results = gather(candidates, evaluation, drives, protocol)
-    _print(results)
-    command = shlex.join(['evaluate', *(sys.argv[1:] if arguments is None else arguments)])
-    _write(results, folder, protocol, command)
+    else:
+        results = gather(candidates, evaluation, drives, protocol)
+        _print(results)
+        command = shlex.join(['evaluate', *(sys.argv[1:] if arguments is None else arguments)])
+        _write(results, folder, command)
+    if evaluation.failed:
+        count, total = len(evaluation.failed), len(drives) + len(failed)
+        fail(f'{count} of {total} drives left out: {failures(evaluation.failed)}')
 
 
 def _part(text: str | None) -> tuple[int, int] | None:
@@ -160,10 +170,11 @@ def _print(results: Results) -> None:
         print(describe_comparison(comparison))
 
 
-def _write(results: Results, folder: Path, protocol: Protocol, command: str) -> None:
+def _write(results: Results, folder: Path, command: str) -> None:
     everything = [*results.models, *([results.control] if results.control else [])]
     with appearing(folder / 'images.csv') as path:
-        write_images(path, [(r.candidate.name, r.stored, r.errors) for r in everything], protocol)
+        rows = [(r.candidate.name, r.stored, r.protocol, r.errors) for r in everything]
+        write_images(path, rows)
     with appearing(folder / 'evaluation.json') as path:
         path.write_text(json_text(as_json(results)))
     written = ['images.csv', 'evaluation.json']

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.choices import Kinds, chosen, drive_name
-from mono_metric_depth.datasets.documents import read_json
+from mono_metric_depth.datasets.documents import read_json, what_is_wrong
 from mono_metric_depth.datasets.image_file import read_image, read_uint16
 from mono_metric_depth.datasets.principal_point import require_centred
 from mono_metric_depth.frame import Frame
@@ -182,13 +182,15 @@ class CityscapesDrive:
 
     @property
     def mounts(self) -> list[Mount | None]:
-        """The mount of each frame."""
-        known: dict[Path, Mount] = {}
-        for frame in self._frames:
-            file = self._calibration(frame)
-            if file not in known:
+        """The mount of each frame; None where its calibration is damaged."""
+        known: dict[Path, Mount | None] = {}
+        files = [self._calibration(frame) for frame in self._frames]
+        for file in dict.fromkeys(files):
+            try:
                 known[file] = _calibration(file)[1]
-        return [known[self._calibration(frame)] for frame in self._frames]
+            except DamagedFrameError:
+                known[file] = None
+        return [known[file] for file in files]
 
     def files(self, index: int) -> list[Path]:
         """Image, calibration and disparity of a frame; not all need be there."""
@@ -238,9 +240,12 @@ def _calibration(path: Path) -> tuple[Camera, Mount, float]:
     """Camera, mount and baseline (m) of a ``_camera.json``.
 
     The vehicle's frame has x forward, y left, z up (ISO 8855) and its origin on the road.
+
+    Raises:
+        DamagedFrameError: If it is missing or damaged.
     """
-    document: Any = read_json(path)
     try:
+        document: Any = read_json(path)
         k, e = document['intrinsic'], document['extrinsic']
         fx, fy, u0, v0 = (float(k[name]) for name in ('fx', 'fy', 'u0', 'v0'))
         camera = Camera(_WIDTH, _HEIGHT, fx, fy, u0, v0)
@@ -249,10 +254,12 @@ def _calibration(path: Path) -> tuple[Camera, Mount, float]:
         if not 0 < baseline < 10:
             msg = f'a baseline of {baseline} m'
             raise CameraError(msg)
+        require_centred(camera, path)
+    except DatasetError as err:
+        raise DamagedFrameError(str(err)) from err
     except (KeyError, TypeError, ValueError) as err:
-        msg = f'{path}: no calibration: {type(err).__name__}: {err}'
-        raise DatasetError(msg) from err
-    require_centred(camera, path)
+        msg = f'{path}: no calibration: {what_is_wrong(err)}'
+        raise DamagedFrameError(msg) from err
     return camera, mount, baseline
 
 

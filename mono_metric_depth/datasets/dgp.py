@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mono_metric_depth.camera import Camera, CameraError, Mount, mount_from_transform
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.choices import Kinds, chosen, drive_name
-from mono_metric_depth.datasets.documents import read_json
+from mono_metric_depth.datasets.documents import read_json, what_is_wrong
 from mono_metric_depth.datasets.image_file import read_image
 from mono_metric_depth.datasets.lidar import depth_from_points, read_npz, require_overlap
 from mono_metric_depth.datasets.principal_point import require_centred
@@ -74,7 +74,7 @@ def _scenes(path: Path, split: str | None) -> list[Path]:
         files = [] if missing else [file for key in wanted for file in splits[key]['filenames']]
         scenes = [path.parent / file for file in dict.fromkeys(files)]
     except (AttributeError, KeyError, TypeError) as err:
-        msg = f'{path}: not a DGP scene data set: {type(err).__name__}: {err}'
+        msg = f'{path}: not a DGP scene data set: {what_is_wrong(err)}'
         raise DatasetError(msg) from err
     if not scenes:
         names = [name for name, key in _SPLITS.items() if key in splits]
@@ -142,7 +142,7 @@ class DgpSequence:
                         )
                     )
         except (AttributeError, KeyError, TypeError) as err:
-            msg = f'{scenes[0]}: not a DGP scene: {type(err).__name__}: {err}'
+            msg = f'{scenes[0]}: not a DGP scene: {what_is_wrong(err)}'
             raise DatasetError(msg) from err
         if not self._samples:
             msg = f'{path}: no images of {camera!r}; there are {", ".join(sorted(names))}'
@@ -193,7 +193,7 @@ class DgpSequence:
         try:
             return _Recorded(file, _matrix(content['pose']))
         except (KeyError, TypeError, ValueError) as err:
-            msg = f'{file}: its pose is missing or damaged: {type(err).__name__}: {err}'
+            msg = f'{file}: its pose is missing or damaged: {what_is_wrong(err)}'
             raise DatasetError(msg) from err
 
     def _mount(self, vehicle_from_camera: NDArray[np.float64]) -> Mount:
@@ -223,7 +223,7 @@ class DgpSequence:
             camera = _camera(document['intrinsics'][index], width, height)
             return camera, _matrix(document['extrinsics'][index])
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as err:
-            msg = f'{path}: no calibration of {self._camera_name}: {err}'
+            msg = f'{path}: no calibration of {self._camera_name}: {what_is_wrong(err)}'
             raise DatasetError(msg) from err
 
 

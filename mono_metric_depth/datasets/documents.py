@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 
@@ -28,17 +33,26 @@ def read_bytes(path: Path, most: int, kind: str) -> bytes:
         What it holds.
 
     Raises:
-        DamagedFrameError: If it is missing or too large.
+        DamagedFrameError: If it is missing, too large, or no file.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            msg = f'{path}: missing or damaged {kind}: it has {size} bytes, above {most}'
-            raise DamagedFrameError(msg)
-        return path.read_bytes()
+        return _file_bytes(path, most)
     except OSError as err:
         msg = f'{path}: missing or damaged {kind}: {err.strerror}'
         raise DamagedFrameError(msg) from err
+
+
+def _file_bytes(path: Path, most: int) -> bytes:
+    """The bytes of a file. Devices, pipes and folders are refused: these may have no end."""
+    # A pipe would wait for whoever writes into it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, 'it is no file', str(path))
+        if found.st_size > most:
+            msg = f'it has {found.st_size} bytes, above {most}'
+            raise OSError(errno.EINVAL, msg, str(path))
+        return file.read(most)
 
 
 def read_text(path: Path, most: int = MAX_TEXT) -> str:
@@ -55,14 +69,32 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
         DatasetError: If it is missing, too large or no UTF-8 text.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            msg = f'{path}: cannot read: it has {size} bytes, above {most}'
-            raise DatasetError(msg)
-        return path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as err:
-        msg = f'{path}: cannot read: {err}'
+        return _file_bytes(path, most).decode()
+    except OSError as err:
+        msg = f'{path}: cannot read: {err.strerror}'
         raise DatasetError(msg) from err
+    except UnicodeDecodeError as err:
+        msg = f'{path}: cannot read: it is no UTF-8 text'
+        raise DatasetError(msg) from err
+
+
+def what_is_wrong(err: Exception) -> str:
+    """What a document lacks, in a line for the person who has it.
+
+    Args:
+        err: What reading it raised.
+    """
+    if isinstance(err, KeyError):
+        return f'it has no {err.args[0]!r}'
+    if isinstance(err, IndexError):
+        return 'one of its lists is too short'
+    if isinstance(err, RecursionError):
+        return 'it is nested too deeply'
+    if isinstance(err, AttributeError | TypeError):
+        return f'one of its entries is of another kind than expected ({err})'
+    if isinstance(err, yaml.MarkedYAMLError) and err.problem_mark is not None:
+        return f'line {err.problem_mark.line + 1}: {err.problem}'
+    return ' '.join(str(err).split())
 
 
 def read_json(path: Path) -> Any:
@@ -81,7 +113,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as err:
-        msg = f'{path}: cannot read: {err}'
+        msg = f'{path}: cannot read: {what_is_wrong(err)}'
         raise DatasetError(msg) from err
 
 

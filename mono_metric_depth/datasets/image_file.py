@@ -49,10 +49,8 @@ def image_size(path: Path) -> tuple[int, int]:
         DamagedFrameError: If it is missing, damaged or too large.
     """
     try:
-        # A camera's EXIF block and thumbnail come before a JPEG's size.
-        with path.open('rb') as file:
-            return compressed_size(file.read(1 << 20))
-    except (OSError, ImageError) as err:
+        return compressed_size(read_bytes(path, _MAX_BYTES, 'image'))
+    except ImageError as err:
         msg = f'{path}: missing or damaged image: {err}'
         raise DamagedFrameError(msg) from err
 

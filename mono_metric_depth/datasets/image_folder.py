@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import DatasetError
-from mono_metric_depth.datasets.documents import read_json, read_text
+from mono_metric_depth.datasets.documents import read_json, read_text, what_is_wrong
 from mono_metric_depth.datasets.image_file import SUFFIXES, image_size, read_image, read_uint16
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.scale import ScaleError, check_depth_unit
@@ -107,7 +107,7 @@ class ImageFolder:
             if 'depth_unit' in entries:
                 self._unit = float(entries['depth_unit'])
         except (AttributeError, KeyError, TypeError, ValueError) as err:
-            msg = f'{file}: {type(err).__name__}: {err}; expected width, height, fx, fy, cx, cy'
+            msg = f'{file}: {what_is_wrong(err)}; expected width, height, fx, fy, cx, cy'
             raise DatasetError(msg) from err
         folder = path / 'image' if (path / 'image').is_dir() else path
         images = [image for image in folder.iterdir() if image.suffix.lower() in SUFFIXES]
@@ -203,7 +203,7 @@ def _entries(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         if isinstance(err, DatasetError):
             raise
-        msg = f'{path}: cannot read: {err}'
+        msg = f'{path}: cannot read: {what_is_wrong(err)}'
         raise DatasetError(msg) from err
     known = _ROS if isinstance(entries, dict) and 'camera_matrix' in entries else _KNOWN
     if not isinstance(entries, dict) or not entries.keys() <= known | _FURTHER:

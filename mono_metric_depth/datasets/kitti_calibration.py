@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount, mount_from_transform
 from mono_metric_depth.datasets import DamagedFrameError, DatasetError
-from mono_metric_depth.datasets.documents import read_text, table_rows
+from mono_metric_depth.datasets.documents import read_text, table_rows, what_is_wrong
 
 #: Of the cameras above the road (m), from the figure of the sensors in Geiger et al. (2013).
 CAMERA_HEIGHT = 1.65
@@ -142,7 +142,7 @@ def _values(path: Path, entries: dict[str, str], key: str, count: int) -> Matrix
     try:
         values = np.array([float(word) for word in entries[key].split()])
     except (KeyError, ValueError) as err:
-        msg = f'{path}: {key} is missing or damaged: {err}'
+        msg = f'{path}: {key} is missing or damaged: {what_is_wrong(err)}'
         raise DatasetError(msg) from err
     if values.shape != (count,) or not np.isfinite(values).all():
         msg = f'{path}: {key} must hold {count} numbers, found {values.tolist()}'

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.documents import what_is_wrong
 from mono_metric_depth.datasets.rigid_transform import rigid_transform
 
 LIDAR = 'LIDAR_TOP'
@@ -81,7 +82,7 @@ class Tables:
             numbers = self.ego_poses[recording.ego_pose]
             return rigid_transform(numbers[:4], numbers[4:]) @ self.sensors[recording.sensor][0]
         except (KeyError, ValueError) as err:
-            msg = f'ego_pose {recording.ego_pose} of {recording.filename}: missing or {err}'
+            msg = f'ego_pose {recording.ego_pose} of {recording.filename}: {what_is_wrong(err)}'
             raise DatasetError(msg) from err
 
 
@@ -174,7 +175,7 @@ def _read(folder: Path, channel: str, _changed: tuple[int, ...]) -> Tables:
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         if isinstance(err, DatasetError):
             raise
-        msg = f'{folder / current[0]}.json: damaged: {type(err).__name__}: {err}'
+        msg = f'{folder / current[0]}.json: damaged: {what_is_wrong(err)}'
         raise DatasetError(msg) from err
     for scene in scenes.values():
         scene.images.sort()
@@ -216,10 +217,10 @@ def _rows(path: Path) -> Iterator[Any]:
                     continue
                 if not isinstance(row, dict):
                     msg = f'a row is no object: {str(row)[:40]}'
-                    raise TypeError(msg)
+                    raise ValueError(msg)
                 yield row
-    except (OSError, ValueError, TypeError, RecursionError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         if isinstance(err, DatasetError):
             raise
-        msg = f'{path}: missing or damaged table: {err}'
+        msg = f'{path}: missing or damaged table: {what_is_wrong(err)}'
         raise DatasetError(msg) from err

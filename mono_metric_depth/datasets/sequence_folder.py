@@ -14,12 +14,15 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.documents import read_json, what_is_wrong
 from mono_metric_depth.datasets.image_file import read_image, read_uint16
 from mono_metric_depth.frame import Frame
 
@@ -109,7 +112,7 @@ class SequenceFolder:
         self.name = str(folder)
         path = folder / 'sequence.json'
         try:
-            document = json.loads(path.read_text())
+            document = read_json(path)
             if document['version'] != _VERSION:
                 msg = f'{path}: version {document["version"]}, this package reads {_VERSION}'
                 raise DatasetError(msg)
@@ -118,17 +121,15 @@ class SequenceFolder:
             self._frames = [
                 (
                     int(entry['stamp']),
-                    None
-                    if entry['pose'] is None
-                    else np.array(entry['pose'], float).reshape(4, 4),
+                    None if entry['pose'] is None else _pose(entry['pose']),
                     None if entry['mount'] is None else Mount(**entry['mount']),
                 )
                 for entry in document['frames']
             ]
-        except (OSError, KeyError, TypeError, ValueError) as err:
+        except (KeyError, OverflowError, TypeError, ValueError) as err:
             if isinstance(err, DatasetError):
                 raise
-            msg = f'{path}: cannot read the drive: {type(err).__name__}: {err}'
+            msg = f'{path}: cannot read the drive: {what_is_wrong(err)}'
             raise DatasetError(msg) from err
         if not self._frames:
             msg = f'{path}: the drive has no frames'
@@ -164,6 +165,14 @@ class SequenceFolder:
             depth[stored == 0] = np.nan
             depth[stored == _SKY] = np.inf
         return Frame(stamp, image, self.camera, depth, pose, mount)
+
+
+def _pose(numbers: Any) -> NDArray[np.float64]:
+    pose = np.array(numbers, np.float64).reshape(4, 4)
+    if not np.isfinite(pose).all():
+        msg = f'a pose that is not finite: {pose.tolist()}'
+        raise ValueError(msg)
+    return pose
 
 
 def _stored(depth: np.ndarray) -> np.ndarray:

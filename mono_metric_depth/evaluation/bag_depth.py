@@ -96,41 +96,38 @@ def pairs_at_truth(frame: PublishedFrame, minimum: float, maximum: float) -> Pai
         (n,) published and (n,) true depth (m).
     """
     assert frame.truth is not None
-    return pairs_of_cameras(
-        frame.depth, frame.depth_camera, frame.truth, frame.camera, minimum, maximum
-    )
+    with np.errstate(invalid='ignore'):
+        rows, columns = np.nonzero((frame.truth >= minimum) & (frame.truth <= maximum))
+    published = depth_at(frame.depth, frame.depth_camera, rows, columns, frame.camera)
+    return valid_pixels(published, frame.truth[rows, columns], minimum, maximum)
 
 
-def pairs_of_cameras(
+def depth_at(
     depth: NDArray[np.float32],
     depth_camera: Camera,
-    truth: NDArray[np.float32],
-    truth_camera: Camera,
-    minimum: float,
-    maximum: float,
-) -> Pairs:
-    """Depth and true depth wherever truth is known, of two cameras in one optical frame.
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    camera: Camera,
+) -> NDArray[np.float32]:
+    """Depth where another camera in the same optical frame has its pixels.
 
     Args:
-        depth: (h', w') float32 (m).
+        depth: (h, w) float32 (m).
         depth_camera: Its camera.
-        truth: (h, w) float32 (m).
-        truth_camera: Its camera.
-        minimum, maximum: Range of true depth (m).
+        rows, columns: (n,) pixels of the other camera.
+        camera: The other camera.
 
     Returns:
-        (n,) depth and (n,) true depth (m).
+        (n,) float32, as published at the nearest pixel; NaN outside of the depth image.
     """
-    with np.errstate(invalid='ignore'):
-        rows, columns = np.nonzero((truth >= minimum) & (truth <= maximum))
-    rays = truth_camera.rays(np.stack([columns, rows], axis=-1))
-    pixel = depth_camera.project(rays)
+    pixel = depth_camera.project(camera.rays(np.stack([columns, rows], axis=-1)))
     height, width = depth.shape
     with np.errstate(invalid='ignore'):
         u, v = np.rint(pixel).T
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    published = depth[v[inside].astype(int), u[inside].astype(int)]
-    return valid_pixels(published, truth[rows[inside], columns[inside]], minimum, maximum)
+    found = np.full(len(rows), np.nan, np.float32)
+    found[inside] = depth[v[inside].astype(int), u[inside].astype(int)]
+    return found
 
 
 def _floats(data: Any) -> NDArray[np.float32]:

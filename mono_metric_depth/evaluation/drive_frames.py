@@ -37,7 +37,9 @@ class DriveFrames:
     indices: Sequence[int]
 
 
-def open_drives(specifications: Sequence[str], every: int = 1) -> list[DriveFrames]:
+def open_drives(
+    specifications: Sequence[str], every: int = 1
+) -> tuple[list[DriveFrames], dict[str, str]]:
     """Look into drives, so that a missing one is known before any work.
 
     Args:
@@ -45,22 +47,38 @@ def open_drives(specifications: Sequence[str], every: int = 1) -> list[DriveFram
         every: Only each ``every``-th frame.
 
     Returns:
-        The drives; each once.
+        The drives, each once; and those that cannot be opened or have no frames, with the reason.
 
     Raises:
-        DatasetError: If one is not there, cannot be opened or has no frames.
+        DatasetError: If one is not there or misspelt, or none can be opened.
     """
-    names = [name for specification in specifications for name in sequence_names(specification)]
+    drives: list[DriveFrames] = []
+    failed: dict[str, str] = {}
+    names: list[str] = []
+    for specification in specifications:
+        try:
+            names += sequence_names(specification)
+        except DatasetError as err:
+            # What was chosen is misspelt, or else what lies there is damaged.
+            if specification.startswith('world:') or drive_path(specification)[1]:
+                raise
+            failed[specification] = str(err)
     for name in names:
         require_drive(name)
-    drives = []
     for name in dict.fromkeys(names):
-        frames = range(0, len(open_sequence(name)), every)
-        if not frames:
-            msg = f'{name} has no frames'
-            raise DatasetError(msg)
-        drives.append(DriveFrames(name, _version(name), frames))
-    return drives
+        try:
+            frames = range(0, len(open_sequence(name)), every)
+            if frames:
+                drives.append(DriveFrames(name, _version(name), frames))
+            else:
+                failed[name] = 'it has no frames'
+        except (DatasetError, OSError) as err:
+            failed[name] = str(err)
+    if not drives:
+        name, why = next(iter(failed.items()))
+        msg = why if name in why else f'{name}: {why}'
+        raise DatasetError(msg)
+    return drives, failed
 
 
 def shard(drives: Sequence[DriveFrames], number: int, count: int) -> list[DriveFrames]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import cv2
@@ -33,12 +31,16 @@ from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import Image
 from mono_metric_depth.mount_statistics import mean_mount
 from mono_metric_depth.scale import ScaleError, check_depth_unit
-from mono_metric_depth.workers import end_with_parent
+from mono_metric_depth.workers import work_in_processes
 
 #: Frames of one drive that a worker takes at a time.
 _CHUNK = 8
-#: After so many images it is clear whether there is ground truth, and in which unit.
+#: After so many images with ground truth it is clear in which unit that is.
 _EARLY = 20
+#: Ground truth may begin late in a drive; after so many frames without any it has none.
+_LATE = 100
+#: So many of the drives that were left out are named in a line.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,66 @@ class Evaluation:
     Attributes:
         errors: Of each model: its images, in the order of the drives.
         skipped: Images left out, and why.
+        failed: Drives left out as a whole, and why.
         reused: How many numbers of images an earlier run had left.
     """
 
     errors: list[list[ImageErrors]]
     skipped: list[Skipped] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     reused: int = 0
 
-    def reasons(self) -> dict[str, tuple[int, Skipped]]:
-        """How many images were left out for each reason, and the first of them."""
-        images = {(s.drive, s.index, s.reason) for s in self.skipped}
-        counts = Counter(reason for _, _, reason in images)
-        first = {s.reason: s for s in reversed(self.skipped)}
+    def reasons(self, drive: str | None = None) -> dict[str, tuple[int, Skipped]]:
+        """How many images were left out for each reason, of all or one drive; the first of them.
+
+        Those of drives that were left out as a whole do not count.
+        """
+        skipped = [s for s in self.skipped if s.drive == (drive or s.drive)]
+        if drive is None:
+            skipped = [s for s in skipped if s.drive not in self.failed]
+        counts = Counter(
+            reason for _, _, reason in {(s.drive, s.index, s.reason) for s in skipped}
+        )
+        first = {s.reason: s for s in reversed(skipped)}
         return {reason: (count, first[reason]) for reason, count in counts.items()}
+
+    def require_images(self, drives: Sequence[DriveFrames]) -> None:
+        """Leave out drives of which no image could be compared.
+
+        Args:
+            drives: What was evaluated, as a whole.
+
+        Raises:
+            DatasetError: If none is left.
+        """
+        for drive in drives:
+            if drive.name not in self.failed and not all(
+                any(each.drive == drive.name for each in errors) for errors in self.errors
+            ):
+                reasons = '; '.join(
+                    f'{count} {reason}, first frame {first.index}: {first.message}'
+                    for reason, (count, first) in self.reasons(drive.name).items()
+                )
+                why = f'none of its {len(drive.indices)} frames can be compared: {reasons}'
+                self.failed[drive.name] = why
+        if all(drive.name in self.failed for drive in drives):
+            raise DatasetError(failures(self.failed))
+
+
+def failures(failed: dict[str, str]) -> str:
+    """Drives that were left out, in a line: the first few with their reasons."""
+    named = [
+        why if name.rpartition('#')[0] or name in why else f'{name}: {why}'
+        for name, why in list(failed.items())[:_NAMED]
+    ]
+    more = len(failed) - len(named)
+    return '; '.join(named) + (f'; and {more} more' if more else '')
 
 
 _Frame = tuple[int, tuple[int, ...]]
 _Job = tuple[DriveFrames, list[_Frame]]
+#: What became of frames, each with the number of the model; or why the drive cannot be read.
+_Outcomes = list[tuple[int, ImageErrors | Skipped]] | str
 
 
 def evaluate(
@@ -99,6 +144,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate models on drives; what an earlier run finished is not repeated.
 
+    A drive that cannot be read, has no ground truth or none in metres, by all appearances, is left
+    out; the others are evaluated.
+
     Args:
         candidates: The models.
         drives: What is evaluated.
@@ -112,17 +160,25 @@ def evaluate(
         The errors.
 
     Raises:
-        DatasetError: If there is no ground truth.
-        ScaleError: If ground truth is not in metres, by all appearances.
         ErrorFileError: If the folder holds something else under a model's name.
         EngineError: If the runtime fails.
+        WorkerError: If a process ends before its work.
     """
     keys = [errors_key(candidate.identity, protocol) for candidate in candidates]
     known = [read_errors(folder, key) for key in keys]
     jobs, done = _jobs(drives, known)
     progress(done)
     result = Evaluation([], reused=sum(map(len, known)))
-    check = _TruthCheck()
+    wanted = [(d.name, d.version, index) for d in drives for index in d.indices]
+    check = _TruthCheck(result.failed, [found[k] for found in known for k in wanted if k in found])
+
+    def remaining() -> Iterator[_Job]:
+        for job in jobs:
+            if job[0].name not in result.failed:
+                yield job
+            else:
+                progress(len(job[1]))
+
     with ExitStack() as stack:
         files = [
             stack.enter_context(
@@ -135,8 +191,12 @@ def evaluate(
             for c, key in zip(candidates, keys, strict=True)
         ]
         # Closed at once where something ends this, so that no worker goes on.
-        found = stack.enter_context(closing(_run(jobs, candidates, protocol, processes)))
-        for (drive, frames), outcomes in zip(jobs, found, strict=True):
+        run = _run(remaining(), candidates, protocol, min(processes, len(jobs)))
+        for (drive, frames), outcomes in stack.enter_context(closing(run)):
+            progress(len(frames))
+            if isinstance(outcomes, str):
+                result.failed[drive.name] = outcomes
+                continue
             for number, outcome in outcomes:
                 if isinstance(outcome, Skipped):
                     result.skipped.append(outcome)
@@ -144,24 +204,12 @@ def evaluate(
                     files[number].append(outcome)
                     known[number][outcome.drive, outcome.version, outcome.index] = outcome
             check.see(drive.name, len(frames), [outcome for _, outcome in outcomes])
-            progress(len(frames))
-    wanted = [(d.name, d.version, index) for d in drives for index in d.indices]
-    result.errors = [[found[key] for key in wanted if key in found] for found in known]
-    for each in result.errors:
-        check.finish(each)
-    if not result.errors or not all(result.errors):
-        _refuse_nothing(result, candidates, len(wanted))
+    check.finish()
+    result.errors = [
+        [found[key] for key in wanted if key in found and key[0] not in result.failed]
+        for found in known
+    ]
     return result
-
-
-def _refuse_nothing(result: Evaluation, candidates: Sequence[Candidate], frames: int) -> None:
-    empty = candidates[[not each for each in result.errors].index(True)]
-    reasons = '; '.join(
-        f'{count} {reason}, first {first.drive} frame {first.index}: {first.message}'
-        for reason, (count, first) in result.reasons().items()
-    )
-    msg = f'{empty.name}: none of {frames} frames can be compared: {reasons}'
-    raise DatasetError(msg)
 
 
 def _jobs(
@@ -184,67 +232,57 @@ def _jobs(
 
 
 class _TruthCheck:
-    """Refuses drives without ground truth, or with one that is not in metres, early."""
+    """Finds drives without ground truth, or with one that is not in metres, early.
 
-    def __init__(self) -> None:
-        self._frames = 0
-        self._found = False
-        self._medians: dict[str, list[float]] = defaultdict(list)
+    Args:
+        failed: Takes such drives, and why.
+        known: What an earlier run has left.
+    """
+
+    def __init__(self, failed: dict[str, str], known: Sequence[ImageErrors]) -> None:
+        self._failed = failed
+        self._frames: Counter[str] = Counter()
+        self._medians: dict[str, dict[int, float]] = defaultdict(dict)
         self._checked: set[str] = set()
+        for each in known:
+            self._medians[each.drive][each.index] = each.true_median
 
     def see(self, drive: str, frames: int, outcomes: Sequence[ImageErrors | Skipped]) -> None:
-        self._frames += frames
+        self._frames[drive] += frames
         medians = {o.index: o.true_median for o in outcomes if math.isfinite(o.true_median)}
-        self._medians[drive] += medians.values()
-        self._found |= bool(medians)
-        if self._frames >= _EARLY and not self._found:
+        self._medians[drive].update(medians)
+        if self._frames[drive] >= _LATE and not self._medians[drive]:
             why = next((o.message for o in outcomes if isinstance(o, Skipped)), '')
-            msg = (
-                f'{drive}: none of the first {self._frames} frames has ground truth ({why}); '
-                'evaluation needs drives with true depth'
+            self._failed.setdefault(
+                drive, f'none of its first {self._frames[drive]} frames has ground truth ({why})'
             )
-            raise DatasetError(msg)
         if drive not in self._checked and len(self._medians[drive]) >= _EARLY:
             self._check(drive)
 
-    def finish(self, errors: Sequence[ImageErrors]) -> None:
-        for each in errors:
-            if each.drive not in self._checked:
-                self._medians[each.drive].append(each.true_median)
-        for drive in [name for name, values in self._medians.items() if values]:
-            if drive not in self._checked:
+    def finish(self) -> None:
+        for drive, medians in self._medians.items():
+            if medians and drive not in self._checked:
                 self._check(drive)
 
     def _check(self, drive: str) -> None:
         self._checked.add(drive)
         try:
-            check_depth_unit(self._medians[drive], drive)
+            check_depth_unit(list(self._medians[drive].values()), drive)
         except ScaleError as err:
-            msg = f'{err}. What was finished is kept'
-            raise ScaleError(msg) from err
+            self._failed.setdefault(drive, str(err).removeprefix(f'{drive}: '))
 
 
 def _run(
-    jobs: Sequence[_Job], candidates: Sequence[Candidate], protocol: Protocol, processes: int
-) -> Generator[list[tuple[int, ImageErrors | Skipped]], None, None]:
-    """Outcomes of each job, in order."""
-    processes = min(processes, len(jobs))
-    if processes <= 1:
-        worker = _Worker(candidates, protocol) if jobs else None
-        for job in jobs:
-            assert worker is not None
-            yield worker.work(job)
+    jobs: Iterator[_Job], candidates: Sequence[Candidate], protocol: Protocol, processes: int
+) -> Generator[tuple[_Job, _Outcomes], None, None]:
+    """Each job and its outcomes, in order."""
+    if processes > 1:
+        yield from work_in_processes(_start_worker, (candidates, protocol), jobs, processes)
         return
-    with ProcessPoolExecutor(
-        processes, get_context('spawn'), _start_worker, (candidates, protocol)
-    ) as pool:
-        try:
-            yield from pool.map(_work, jobs)
-        except BaseException:
-            # Who interrupts does not wait for the frames at hand.
-            for child in active_children():
-                child.terminate()
-            raise
+    worker: _Worker | None = None
+    for job in jobs:
+        worker = worker or _Worker(candidates, protocol)
+        yield job, worker.work(job)
 
 
 class _Worker:
@@ -257,23 +295,31 @@ class _Worker:
         self._sequence: FrameSequence | None = None
         self._attitude: Mount | None = None
 
-    def work(self, job: _Job) -> list[tuple[int, ImageErrors | Skipped]]:
+    def work(self, job: _Job) -> _Outcomes:
         drive, frames = job
-        if self._sequence is None or self._drive != drive.name:
-            self._sequence = open_sequence(drive.name)
-            self._drive = drive.name
-            self._attitude = mean_mount(self._sequence.mounts)
+        try:
+            sequence = self._opened(drive.name)
+        except (DatasetError, OSError) as err:
+            return str(err)
         outcomes: list[tuple[int, ImageErrors | Skipped]] = []
         for index, lacking in frames:
             try:
-                frame = self._sequence[index]
-            except DatasetError as err:
+                frame = sequence[index]
+            except (DatasetError, OSError) as err:
                 outcomes += [
                     (n, Skipped(n, drive.name, index, 'unreadable', str(err))) for n in lacking
                 ]
                 continue
             outcomes += [(n, self._compare(n, frame, drive, index)) for n in lacking]
         return outcomes
+
+    def _opened(self, name: str) -> FrameSequence:
+        if self._sequence is None or self._drive != name:
+            self._sequence = None
+            sequence = open_sequence(name)
+            self._attitude = mean_mount(sequence.mounts)
+            self._sequence, self._drive = sequence, name
+        return self._sequence
 
     def _compare(
         self, number: int, frame: Frame, drive: DriveFrames, index: int
@@ -290,7 +336,8 @@ class _Worker:
         except EstimatorError as err:
             return skipped(err.reason, str(err))
         try:
-            found = image_errors(predicted, frame.depth, estimator.scale, self._protocol)
+            protocol = self._protocol.within(estimator.card.depth_range)
+            found = image_errors(predicted, frame.depth, estimator.scale, protocol)
         except NoOverlapError as err:
             return skipped(err.reason, str(err))
         return ImageErrors(drive.name, index, drive.version, frame.stamp, **found)
@@ -318,18 +365,10 @@ def _median(depth: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None) -> 
     return float(np.median(known)) if known.size else math.nan
 
 
-_worker: _Worker | None = None
-
-
-def _start_worker(candidates: Sequence[Candidate], protocol: Protocol) -> None:
-    global _worker
-    end_with_parent()
+def _start_worker(
+    candidates: Sequence[Candidate], protocol: Protocol
+) -> Callable[[_Job], _Outcomes]:
     # As many workers as cores leave one thread to each; worlds are rendered by torch.
     os.environ['OMP_NUM_THREADS'] = '1'
     cv2.setNumThreads(1)
-    _worker = _Worker(candidates, protocol)
-
-
-def _work(job: _Job) -> list[tuple[int, ImageErrors | Skipped]]:
-    assert _worker is not None
-    return _worker.work(job)
+    return _Worker(candidates, protocol).work

@@ -61,8 +61,8 @@ class ImageErrors:
         ratio: Median true / unscaled predicted depth: this image's own scale.
         scale_by_medians: Median true / median unscaled predicted depth: what published tables
             scale each image by.
-        transferred, oracle_image, unscaled: With the stored scalar, with ``scale_by_medians`` and
-            with none.
+        transferred, oracle_image, unscaled: With the stored scalar, as it is published; with
+            ``scale_by_medians``; with none.
         bands: By distance, of :attr:`Protocol.bands`.
         regions: By place, row by row of a :data:`GRID` x :data:`GRID` grid.
         predicted, true: (n,) float32, up to :data:`SAMPLE` unscaled predicted and true depth (m),
@@ -112,14 +112,14 @@ class ImageErrors:
         sampled = depth_metrics(protocol.clamped(predicted * scale), true)
         if self.seen <= SAMPLE:
             return sampled
-        exact = {
-            stored: self.transferred,
-            1.0: self.unscaled,
-            self.scale_by_medians: self.oracle_image,
-        }
-        nearest = min(exact, key=lambda known: abs(np.log(known / scale)))
-        before = depth_metrics(protocol.clamped(predicted * nearest), true)
-        found = np.array(astuple(exact[nearest])) + astuple(sampled) - np.array(astuple(before))
+        known = (
+            (stored, self.transferred, protocol.as_published),
+            (1.0, self.unscaled, protocol.clamped),
+            (self.scale_by_medians, self.oracle_image, protocol.clamped),
+        )
+        nearest, exact, clamped = min(known, key=lambda each: abs(np.log(each[0] / scale)))
+        before = depth_metrics(clamped(predicted * nearest), true)
+        found = np.array(astuple(exact)) + astuple(sampled) - np.array(astuple(before))
         return DepthMetrics(*map(float, np.maximum(found, 0.0)))
 
 
@@ -178,7 +178,7 @@ def image_errors(
             "the camera's calibration and where the ground truth lies in the image"
         )
         raise NoOverlapError('zero_overlap', msg)
-    metres = protocol.clamped(p * scale)
+    metres = protocol.as_published(p * scale)
     height, width = true.shape
     region = (rows * GRID // height) * GRID + columns * GRID // width
     # A band's end belongs to the next one, but the last one's is the maximum, which counts.

@@ -1,23 +1,31 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth and ground truth as they arrive: paired by stamp, compared, summed up."""
+"""Depth and ground truth as they arrive: paired by stamp, compared, summed up.
+
+The rules are those of :mod:`mono_metric_depth.evaluation.protocol`, so that a robot and
+``evaluate`` say the same of the same frames.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mono_metric_depth.metrics import DepthMetrics, depth_metrics, mean_metrics
-from mono_metric_depth.scale import Pairs, image_ratios, robust_deviation
+from mono_metric_depth.evaluation.protocol import Protocol
+from mono_metric_depth.metrics import DepthMetrics, depth_metrics
+from mono_metric_depth.scale import robust_deviation
 
 #: Stamps that go back by more than this (ns) begin anew: a bag is played again.
 _BACK = 10**9
 #: Fewer pixels with both say nothing about an image.
 LEAST_PIXELS = 20
+_METRICS = len(fields(DepthMetrics))
 
 
 class StampPairs:
@@ -75,53 +83,75 @@ class LiveComparison:
 
     Args:
         window: How many images are of late.
+        protocol: The protocol, with the model's range.
 
     Attributes:
         images: How many were compared.
         dropped: How many were not, by reason.
     """
 
-    def __init__(self, window: int) -> None:
-        self._recent: deque[tuple[DepthMetrics, float]] = deque(maxlen=window)
-        self._sums = np.zeros(7)
+    def __init__(self, window: int, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._recent: deque[tuple[float, ...]] = deque(maxlen=window)
+        self._sums = np.zeros(_METRICS + 1)
         self._ratios = array('d')
         self.images = 0
         self.dropped: Counter[str] = Counter()
 
-    def add(self, pairs: Pairs) -> bool:
-        """Compare an image; says whether it has enough pixels for that."""
-        predicted, true = pairs
-        if len(true) < LEAST_PIXELS:
-            return False
-        metrics = depth_metrics(predicted, true)
-        (ratio,) = image_ratios([pairs])
-        self._recent.append((metrics, float(ratio)))
-        self._sums += list(vars(metrics).values())
-        self._ratios.append(float(ratio))
+    def add(self, published: NDArray[np.float32], true: NDArray[np.float32]) -> int:
+        """Compare an image.
+
+        Args:
+            published: (n,) depth (m) where true depth counts, as REP-117 has it: NaN unseen, +Inf
+                and -Inf beyond and before the model's range.
+            true: (n,) true depth (m).
+
+        Returns:
+            How many pixels were seen; it is compared if these are :data:`LEAST_PIXELS`.
+        """
+        seen = ~np.isnan(published) & (published != 0)  # 0 is no depth to other drivers
+        if (count := int(seen.sum())) < LEAST_PIXELS:
+            return count
+        measured = true[seen].astype(np.float64)
+        predicted = self._protocol.as_published(published[seen].astype(np.float64))
+        metrics = depth_metrics(predicted, measured)
+        # Nobody knows by how much infinite depth is wrong: it says nothing about the scale.
+        known = np.isfinite(published[seen])
+        known |= not known.any()
+        ratio = float(np.median(measured[known] / predicted[known]))
+        figures = (*astuple(metrics), count / len(published))
+        self._recent.append((*figures, ratio))
+        self._sums += figures
+        self._ratios.append(ratio)
         self.images += 1
-        return True
+        return count
 
     def recent(self) -> dict[str, float]:
         """Figures of the images of late; empty before the first."""
         if not self._recent:
             return {}
-        metrics = mean_metrics([metrics for metrics, _ in self._recent])
-        return _figures(metrics, np.array([ratio for _, ratio in self._recent]))
+        *figures, ratios = np.array(self._recent).T
+        return _figures([float(values.mean()) for values in figures], ratios)
 
     def overall(self) -> dict[str, float]:
         """Figures of all images; empty before the first."""
         if not self.images:
             return {}
-        metrics = DepthMetrics(*map(float, self._sums / self.images))
-        return _figures(metrics, np.array(self._ratios))
+        return _figures((self._sums / self.images).tolist(), np.array(self._ratios))
 
 
-def _figures(metrics: DepthMetrics, ratios: np.ndarray) -> dict[str, float]:
+def _figures(means: list[float], ratios: NDArray[np.float64]) -> dict[str, float]:
+    metrics = DepthMetrics(*means[:_METRICS])
     ratio = float(np.median(ratios))
     return {
         'AbsRel': metrics.abs_rel,
+        'SqRel (m)': metrics.sq_rel,
         'RMSE (m)': metrics.rmse,
+        'RMSElog': metrics.rmse_log,
         'delta1': metrics.delta1,
+        'delta2': metrics.delta2,
+        'delta3': metrics.delta3,
+        'coverage': means[_METRICS],
         'scale ratio (true / published)': ratio,
         'scale error (published / true - 1)': 1 / ratio - 1,
         'scale spread': robust_deviation(np.log(ratios)),

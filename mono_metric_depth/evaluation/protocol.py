@@ -3,12 +3,15 @@
 """Evaluation protocols: which pixels of which images count, and within which range of depth.
 
 Numbers under different protocols never compare. All of them compare at the resolution of the
-ground truth, to which prediction is brought; nothing is flipped and averaged.
+ground truth, to which prediction is brought; nothing is flipped and averaged. Metric depth is
+judged as it is published: what lies out of the range of the model counts as the end of it. Pixels
+that the network did not see are left out, and counted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ class Protocol:
         images: How many images the set has; None if that is open.
         size: Width and height (px) of the ground truth; None if it differs between images.
         source: Where the rule comes from.
+        depth_range: Of the model (m): +Inf stands for more, -Inf for less.
     """
 
     name: str
@@ -37,6 +41,11 @@ class Protocol:
     images: int | None = None
     size: tuple[int, int] | None = None
     source: str = ''
+    depth_range: tuple[float, float] = (0.0, math.inf)
+
+    def within(self, depth_range: tuple[float, float]) -> Protocol:
+        """The same for a model with this range (m)."""
+        return replace(self, depth_range=depth_range)
 
     def counted(self, true: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Pixels that count.
@@ -61,6 +70,15 @@ class Protocol:
     def clamped(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scaled prediction (m), clamped to the protocol's range."""
         return np.clip(predicted, self.minimum, self.maximum)
+
+    def as_published(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Depth as the model publishes it, clamped to the protocol's range.
+
+        Args:
+            predicted: (n,) metric depth (m), whether or not what is out of the model's range is
+                infinite (REP-117) already: it counts as the end of the range.
+        """
+        return self.clamped(np.clip(predicted, *self.depth_range))
 
     @property
     def bands(self) -> tuple[tuple[float, float], ...]:
@@ -101,9 +119,13 @@ class Protocol:
 
     def key(self) -> tuple[Any, ...]:
         """What decides about a number of one image."""
-        return (self.minimum, self.maximum, self.crop)
+        return (self.minimum, self.maximum, self.crop)  # the range is the model's
 
 
+#: With KITTI's improved ground truth there are two conventions. Those who train without ground
+#: truth compare on the whole image, as Monodepth2's evaluate_depth.py with its eigen_benchmark;
+#: those who train with it crop as for raw LiDAR, as BTS's eval_with_pngs.py with --garg_crop,
+#: AdaBins and DPT. Papers rarely say which.
 _GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
 
 #: By name.
@@ -124,7 +146,17 @@ PROTOCOLS = {
             1e-3,
             80.0,
             images=652,
-            source='Eigen split, improved ground truth of Uhrig et al. (3DV 2017)',
+            source='Eigen split, improved ground truth of Uhrig et al. (3DV 2017), whole image as '
+            'in Godard et al. (ICCV 2019)',
+        ),
+        Protocol(
+            'kitti_eigen_improved_garg',
+            1e-3,
+            80.0,
+            crop=_GARG,
+            images=652,
+            source='Eigen split, improved ground truth of Uhrig et al. (3DV 2017), crop of Garg '
+            'et al. (ECCV 2016) as in Lee et al. (2019)',
         ),
         Protocol(
             'ddad',

@@ -15,6 +15,7 @@ from html import escape
 
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.evaluation import report_plots as plots
+from mono_metric_depth.evaluation.evaluator import failures
 from mono_metric_depth.evaluation.image_errors import GRID
 from mono_metric_depth.evaluation.report_page import PAGE, STYLE
 from mono_metric_depth.evaluation.report_pictures import (
@@ -57,17 +58,16 @@ def report(results: Results, command: str = '') -> str:
     """
     first = results.models[0]
     chosen = chosen_frames(first.errors)
-    shown = shown_frames(first, chosen, results.protocol)
+    shown = shown_frames(first, chosen)
     title = ' / '.join(result.candidate.name for result in results.models)
     parts = [
         _headline(results),
         _warnings(results),
-        _section('Errors by scaling', _scalings(results)),
         _section('Which model is better', _comparisons(results)) if results.comparisons else '',
         _section('Predicted against true', _against_true(results)),
-        _section('Where in the image', _regions(first.summary)),
         _section('Over time', _over_time(first, [(f.number, f.label) for f in shown])),
         _section('Worst and best frames', _frames(first, shown)),
+        _section('Errors by scaling', _scalings(results)),
         _section('What was evaluated', _data(results, command)),
     ]
     return PAGE.format(
@@ -113,26 +113,39 @@ def _sentence(results: Results) -> str:
     summary = results.models[0].summary
     metric = summary.scalings['transferred']
     name = escape(summary.name)
+    images = f'{summary.images} image{"s" * (summary.images > 1)}'
     text = (
         f'Metric depth of <b>{name}</b>, as it would be published, is off by '
-        f'{metric["abs_rel"].value:.0%} on average over {summary.images} images of '
+        f'{metric["abs_rel"].value:.0%} on average over {images} of '
         f'{summary.drives} drive{"s" * (summary.drives > 1)}; its stored scale is '
         f'{abs(summary.scale_error.value):.1%} '
         f'{"above" if summary.scale_error.value > 0 else "below"} what fits these images best.'
     )
+    if len(results.models) > 1:
+        best = min(results.models, key=_transferred)
+        text += (
+            f' Of {len(results.models)} models, <b>{escape(best.candidate.name)}</b> has the '
+            f'smallest error, {_transferred(best):.3f}.'
+        )
     if results.control is not None:
         control = results.control.summary.scalings['transferred']['abs_rel'].value
         ratio = metric['abs_rel'].value / control
         text += (
-            f' That is {ratio:.2f} times the error of a fixed depth image that sees nothing.'
+            f' The error of {name} is {ratio:.2f} times that of a fixed depth image that sees '
+            'nothing.'
             if ratio < 1
-            else ' <b>A fixed depth image that sees nothing does no worse.</b>'
+            else f' <b>A fixed depth image that sees nothing does no worse than {name}.</b>'
         )
     return text
 
 
+def _transferred(result: ModelResult) -> float:
+    return result.summary.scalings['transferred']['abs_rel'].value
+
+
 def _warnings(results: Results) -> str:
-    lines = [*results.warnings, *results.models[0].summary.findings.values()]
+    lines = [f'drive left out: {failures({name: why})}' for name, why in results.failed.items()]
+    lines += [*results.warnings, *results.models[0].summary.findings.values()]
     lines += [
         f'{count} images left out ({reason}); first of all {first}'
         for reason, (count, first) in results.skipped.items()
@@ -148,9 +161,8 @@ def _warnings(results: Results) -> str:
 
 
 def _scalings(results: Results) -> str:
-    everything = [*results.models, *([results.control] if results.control else [])]
     tables = []
-    for result in everything:
+    for result in results.models:
         summary = result.summary
         head = ''.join(f'<th scope="col">{SCALING_TITLES[s]}</th>' for s in SCALINGS)
         rows = ''.join(
@@ -184,11 +196,30 @@ def _scalings(results: Results) -> str:
 
 
 def _comparisons(results: Results) -> str:
-    lines = ''.join(f'<li>{escape(describe_comparison(c))}</li>' for c in results.comparisons)
+    everything = [*results.models, *([results.control] if results.control else [])]
+    transferred = [result.summary.scalings['transferred'] for result in everything]
+    least = min(metrics['abs_rel'].value for metrics in transferred)
+    rows = ''
+    for result, metrics in zip(everything, transferred, strict=True):
+        error = metrics['abs_rel'].value
+        kind = ' class="best"' if error == least else ''
+        rows += (
+            f'<tr><th scope="row">{escape(result.candidate.name)}</th><td{kind}>{error:.3f}</td>'
+            f'<td>{metrics["delta1"].value:.1%}</td><td>{metrics["rmse"].value:.2f}</td>'
+            f'<td>{result.summary.scale_error.value:+.1%}</td></tr>'
+        )
+    table = (
+        '<table class="drives"><thead><tr><th>model</th><th>AbsRel</th><th>&delta;&lt;1.25</th>'
+        '<th>RMSE (m)</th><th>scale</th></tr></thead>'
+        f'<tbody>{rows}</tbody></table>'
+    )
+    said = ''.join(f'<li>{escape(describe_comparison(c))}</li>' for c in results.comparisons)
     return (
-        f'<ul>{lines}</ul><p class="notes">Paired differences on the same images, with the '
-        'stored scalars; 95 % intervals as above.</p>'
+        f'<div class="pair"><div>{table}<p class="notes">With the stored scalars; scale: stored / '
+        'oracle - 1. Below, paired differences on the same images, with 95 % intervals.</p>'
+        f'<ul>{said}</ul></div>'
         + _plot(plots.embedded(plots.scalings(results)), 'AbsRel of every model by scaling')
+        + '</div>'
     )
 
 
@@ -208,7 +239,7 @@ def _against_true(results: Results) -> str:
             plots.embedded(plots.by_distance(results, 'ratio')),
             'Median predicted / true depth by true depth: below 1 is too near',
         )
-        + f'<div>{bands}</div></div>'
+        + f'<div>{bands}{_regions(first.summary)}</div></div>'
     )
 
 
@@ -270,8 +301,8 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         '<p class="notes">Depth: <span class="turbo bar"></span> '
         f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
         f'<span class="bar" style="background:{errors}"></span> '
-        f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above: predicted '
-        'points in blue, true ones in black, metres.</p>'
+        f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above, the camera on '
+        'the left: predicted points in blue, true ones in black.</p>'
     )
     blocks = []
     for frame in shown:
@@ -308,8 +339,9 @@ def _data(results: Results, command: str) -> str:
         cards += f'<p>Control: {escape(control.candidate.scale.source)}.</p>'
     typed = f'<pre>{escape(command)}</pre>' if command else ''
     return (
-        f'<p>{escape(results.protocol.describe())}. Scaled depth is clamped to that range; pixels '
-        'that the network did not see are left out and counted.</p>'
+        f'<p>{escape(results.protocol.describe())}. Scaled depth is clamped to that range, metric '
+        "depth to the model's first, as it is published; pixels that the network did not see are "
+        'left out and counted.</p>'
         '<table class="drives"><thead><tr><th>drive</th><th>images</th><th>AbsRel</th>'
         f'<th>own / stored scale</th></tr></thead><tbody>{rows}</tbody></table>{typed}{cards}'
     )
@@ -318,7 +350,7 @@ def _data(results: Results, command: str) -> str:
 def _plot(uri: str, caption: str, narrow: str = '') -> str:
     """A plot; on a phone the narrow one, if there is one."""
     text = escape(caption)
-    source = f'<source media="(max-width: 30rem)" srcset="{narrow}">' if narrow else ''
+    source = f'<source media="screen and (max-width: 30rem)" srcset="{narrow}">' if narrow else ''
     kind = ' class="wide"' if narrow else ''
     return (
         f'<figure{kind}><picture>{source}<img src="{uri}" alt="{text}"></picture>'

@@ -27,8 +27,9 @@ figure img { display: block; width: 100%; height: auto; }
 figcaption { color: #555; font-size: .85rem; }
 .pair { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
-.pictures { display: grid; gap: .5rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
+.pictures { display: grid; gap: .3rem .8rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.pictures figure { margin: .1rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .35rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
@@ -36,8 +37,9 @@ th:first-child { text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 td small { display: block; color: #666; font-size: .75rem; white-space: nowrap; }
 tbody th, td { white-space: nowrap; }
-.drives tbody th { white-space: normal; font-weight: 400; }
-.regions { max-width: 30rem; table-layout: fixed; }
+.drives tbody th { white-space: normal; font-weight: 400; min-width: 5rem; }
+.regions { table-layout: fixed; margin-top: 1rem; }
+.best { font-weight: 700; }
 .regions td { text-align: center; border: 1px solid #fff; }
 .regions td small { color: #333; }
 caption { text-align: left; color: #555; font-size: .85rem; }
@@ -45,7 +47,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
 .bar { display: inline-block; width: 6rem; height: .8rem; vertical-align: middle; }
 .turbo { background: linear-gradient(90deg, #7a0403, #d93806, #fb8022, #edd03a, #a2fc3c, #32f298,
   #28bceb, #4669e0, #30123b); }
-@media (max-width: 30rem) {
+@media screen and (max-width: 30rem) {
   body { padding: .7rem; } table { font-size: .78rem; } th, td { padding: .2rem .15rem; }
   td small { font-size: .66rem; } .scalings td:not(:nth-child(2)) small { display: none; }
 }
@@ -53,7 +55,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   body { max-width: none; font-size: 10pt; }
   .frame, figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .pictures { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -31,10 +31,11 @@ LARGEST_ERROR = 0.5
 #: Too near, right, too far: BGR.
 ERROR_COLOURS = ((48, 54, 200), (235, 235, 235), (200, 120, 30))
 
-_WIDTH = 480
+_WIDTH = 560
 _HIGHEST = 2.5
 _AHEAD = 60.0
-_ASIDE = 22.0
+#: Width over height of the view from above: that of the image, so that they lie side by side.
+_SHAPES = (1.4, 2.4)
 _APART = 10
 _SHOWN = 3
 #: Ground truth of more than this share of the pixels is shown as an image, else as points.
@@ -84,15 +85,12 @@ def _apart(order: Sequence[int], errors: Sequence[ImageErrors]) -> list[int]:
     return chosen
 
 
-def shown_frames(
-    model: ModelResult, chosen: Sequence[tuple[int, str]], protocol: Protocol
-) -> list[ShownFrame]:
+def shown_frames(model: ModelResult, chosen: Sequence[tuple[int, str]]) -> list[ShownFrame]:
     """Draw frames; one that can no longer be read is left out.
 
     Args:
         model: The model, whose depth is shown.
         chosen: See :func:`chosen_frames`.
-        protocol: The protocol.
     """
     estimator = model.candidate.estimator()
     shown = []
@@ -105,7 +103,7 @@ def shown_frames(
             estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)
         except (DatasetError, EstimatorError):
             continue
-        shown.append(ShownFrame(number, label, _pictures(frame, estimate, protocol)))
+        shown.append(ShownFrame(number, label, _pictures(frame, estimate, model.protocol)))
     return shown
 
 
@@ -142,7 +140,7 @@ def _error_picture(
         column = np.arange(width) * true.shape[1] // width
         predicted, true, counted = (array[row, column] for array in (predicted, true, counted))
     rows, columns = np.nonzero(counted)
-    p = protocol.clamped(predicted[rows, columns].astype(np.float64))
+    p = protocol.as_published(predicted[rows, columns].astype(np.float64))
     colours = error_colours(p / true[rows, columns] - 1)
     y, x = rows * height // true.shape[0], columns * width // true.shape[1]
     # Single LiDAR points would hardly show.
@@ -162,21 +160,25 @@ def error_colours(error: NDArray[np.float64]) -> Bgr:
 
 
 def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
-    """Predicted points in blue over true ones in black; x against z (m)."""
-    figure = Figure(figsize=(3.0, 3.6), layout='constrained')
-    axes = figure.subplots()
+    """Predicted points in blue over true ones in black; ahead is to the right (m)."""
+    shape = float(np.clip(frame.camera.width / frame.camera.height, *_SHAPES))
+    figure = Figure(figsize=(4.0, 4.0 / shape))
+    # The axes leave room for their labels, and what they show has their shape.
+    left, bottom, right, top = 0.5 / 4.0, 0.42 * shape / 4.0, 0.985, 0.985
+    axes = figure.add_axes((left, bottom, right - left, top - bottom))
+    aside = 0.5 * _AHEAD / shape * (top - bottom) / (right - left)
     points = _points(estimate.depth('network'), estimate.camera('network'))
     if frame.depth is not None:
         true = _points(frame.depth, frame.camera)
         true = true[:: max(1, len(true) // 8000)]
-        axes.scatter(true[:, 0], true[:, 2], c='black', s=1, linewidths=0)
-    axes.scatter(points[:, 0], points[:, 2], c='#1b6ca8', s=1.6, linewidths=0, alpha=0.6)
-    axes.set_xlim(-_ASIDE, _ASIDE)
-    axes.set_ylim(0, _AHEAD)
-    axes.set_aspect('equal')
+        axes.scatter(true[:, 2], -true[:, 0], c='black', s=1, linewidths=0)
+    axes.scatter(points[:, 2], -points[:, 0], c='#1b6ca8', s=1.6, linewidths=0, alpha=0.6)
+    axes.set_xlim(0, _AHEAD)
+    axes.set_ylim(-aside, aside)
     axes.set_facecolor('0.95')
-    axes.set_xlabel('right (m)')
-    axes.set_ylabel('ahead (m)')
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel('ahead (m)', fontsize=8, labelpad=1)
+    axes.set_ylabel('left (m)', fontsize=8, labelpad=0)
     axes.grid(True, color='1.0', linewidth=0.6)
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=140, metadata={'Software': None})

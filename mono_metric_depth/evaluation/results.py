@@ -31,9 +31,14 @@ _COVERAGE = 0.98
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model's errors, image by image and over the set."""
+    """One model's errors, image by image and over the set.
+
+    Attributes:
+        protocol: With the model's range.
+    """
 
     candidate: Candidate
+    protocol: Protocol
     errors: list[ImageErrors]
     summary: Summary
 
@@ -55,6 +60,7 @@ class Results:
         comparisons: Each further model with the first, and the first with the control.
         warnings: What to mind before these numbers are set beside others.
         skipped: How many images were left out by reason, and the first of each in words.
+        failed: Drives left out as a whole, and why.
     """
 
     protocol: Protocol
@@ -64,6 +70,7 @@ class Results:
     comparisons: list[Comparison]
     warnings: list[str]
     skipped: dict[str, tuple[int, str]]
+    failed: dict[str, str]
 
 
 def gather(
@@ -83,18 +90,16 @@ def gather(
     Raises:
         ValueError: If no image is shared.
     """
+    drives = [drive for drive in drives if drive.name not in evaluation.failed]
     shared = common_images(evaluation.errors)
     if not shared[0]:
         msg = 'the models have no image in common'
         raise ValueError(msg)
-    found = [
-        ModelResult(
-            candidate,
-            errors,
-            summarise(candidate.name, errors, candidate.scale.value, protocol),
-        )
-        for candidate, errors in zip(candidates, shared, strict=True)
-    ]
+    found = []
+    for candidate, errors in zip(candidates, shared, strict=True):
+        own = protocol.within(candidate.card.depth_range)
+        summary = summarise(candidate.name, errors, candidate.scale.value, own)
+        found.append(ModelResult(candidate, own, errors, summary))
     models = [result for result in found if result.candidate.name != CONTROL]
     control = next((result for result in found if result.candidate.name == CONTROL), None)
     first = models[0]
@@ -115,7 +120,9 @@ def gather(
             for doubt in result.candidate.card.doubts
         ]
         warnings += seen_before(result.candidate, [drive.name for drive in drives])
-    return Results(protocol, list(drives), models, control, comparisons, warnings, skipped)
+    return Results(
+        protocol, drives, models, control, comparisons, warnings, skipped, evaluation.failed
+    )
 
 
 def _warnings(
@@ -135,9 +142,6 @@ def _warnings(
             f'{most - summary.images} images that not every model could be compared on are left '
             'out for all'
         )
-    empty = [d.name for d in drives if d.name not in summary.by_drive]
-    if empty:
-        found.append(f'no image could be compared of {", ".join(empty)}')
     return found
 
 
@@ -208,4 +212,5 @@ def as_json(results: Results) -> dict[str, Any]:
             reason: {'images': count, 'first': first}
             for reason, (count, first) in results.skipped.items()
         },
+        'failed': results.failed,
     }

@@ -42,22 +42,20 @@ SCALING_TITLES = {
 
 def write_images(
     path: Path,
-    models: Sequence[tuple[str, float, Sequence[ImageErrors]]],
-    protocol: Protocol,
+    models: Sequence[tuple[str, float, Protocol, Sequence[ImageErrors]]],
 ) -> None:
     """Write one line for each model and image.
 
     Args:
         path: CSV.
-        models: Name, stored scalar and images of each.
-        protocol: The protocol.
+        models: Name, stored scalar, protocol with the model's range and images of each.
     """
     columns = ['model', 'drive', 'frame', 'stamp_ns', 'pixels', 'coverage', 'scale']
     columns += [f'{metric}_{scaling}' for scaling in SCALINGS for metric in METRICS]
     with path.open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for name, stored, errors in models:
+        for name, stored, protocol, errors in models:
             scaled = scaling_errors(errors, stored, protocol)
             for number, each in enumerate(errors):
                 writer.writerow(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -25,9 +26,11 @@ from mono_metric_depth.datasets.lidar import depth_from_points
 from mono_metric_depth.datasets.static_transforms import TF_STATIC
 from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
-from mono_metric_depth.evaluation.bag_depth import pairs_of_cameras
+from mono_metric_depth.estimator import model_file
+from mono_metric_depth.evaluation.bag_depth import depth_at
 from mono_metric_depth.evaluation.live_comparison import LEAST_PIXELS, LiveComparison, StampPairs
-from mono_metric_depth.metrics import valid_pixels
+from mono_metric_depth.evaluation.protocol import Protocol
+from mono_metric_depth.model_card import read_card
 from mono_metric_depth.nodes.messages import stamp_ns
 from mono_metric_depth.nodes.parameter_table import (
     declare_table,
@@ -36,7 +39,6 @@ from mono_metric_depth.nodes.parameter_table import (
     warn_of_unknown,
 )
 from mono_metric_depth.point_cloud import PointCloudError, points_of_message
-from mono_metric_depth.scale import Pairs
 
 _INPUT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED = QoSProfile(
@@ -48,6 +50,8 @@ _LATCHED = QoSProfile(
 _WAITING = 20
 _MINIMUM = 1e-3
 _RECENT = 5.0
+
+Depth = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class EvaluationParameters:
     )
     max_depth: float = parameter(
         80.0, 'Furthest ground truth that counts (m).', 'never', span=(0.1, 1e4)
+    )
+    model: str = parameter(
+        '',
+        'Model that depth is of, as in depth_node: -Inf and +Inf count as the ends of its range.',
+        'never',
     )
     lidar_transform: str = parameter(
         '',
@@ -97,7 +106,10 @@ class EvaluationNode(Node):
         super().__init__('evaluation_node', **options)
         self._values = declare_table(self, EvaluationParameters)
         warn_of_unknown(self, rules_of(EvaluationParameters))
-        self._comparison = LiveComparison(self._values.window)
+        self._protocol = Protocol('live', _MINIMUM, self._values.max_depth).within(
+            read_card(model_file(self._values.model)).depth_range
+        )
+        self._comparison = LiveComparison(self._values.window, self._protocol)
         self._pairs = StampPairs(round(self._values.tolerance * 1e9), _WAITING)
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._without_info: OrderedDict[int, ImageMessage] = OrderedDict()
@@ -235,31 +247,29 @@ class EvaluationNode(Node):
             raise _Drop('size', msg)
         frame = message.header.frame_id
         if isinstance(truth, PointCloud2):
-            pairs = self._pairs_of_points(depth, camera, frame, truth)
+            true, true_camera = self._depth_of_points(camera, frame, truth), camera
         else:
-            pairs = self._pairs_of_images(depth, camera, frame, truth)
-        if not self._comparison.add(pairs):
+            true, true_camera = self._depth_of_image(frame, truth)
+        rows, columns = np.nonzero(self._protocol.counted(true))
+        published = depth_at(depth, camera, rows, columns, true_camera)
+        seen = self._comparison.add(published, true[rows, columns])
+        if seen < LEAST_PIXELS:
             msg = (
-                f'depth and {topic} share {len(pairs[0])} pixels, at least {LEAST_PIXELS} are '
-                f'needed: do both look the same way, and is truth within {_MINIMUM:g} .. '
+                f'depth and {topic} share {seen} pixels, at least {LEAST_PIXELS} are needed: do '
+                f'both look the same way, and is truth within {_MINIMUM:g} .. '
                 f'{self._values.max_depth:g} m?'
             )
             raise _Drop('no overlap', msg)
 
-    def _pairs_of_points(
-        self, depth: np.ndarray, camera: Camera, frame: str, truth: PointCloud2
-    ) -> Pairs:
+    def _depth_of_points(self, camera: Camera, frame: str, truth: PointCloud2) -> Depth:
         if self._given is not None:
             matrix, _ = self._given.transform('depth', 0, 'lidar', 0)
         else:
             matrix, _ = self._transforms.transform(frame, 0, truth.header.frame_id, 0)
         points = points_of_message(truth) @ matrix[:3, :3].T + matrix[:3, 3]
-        true = depth_from_points(points, camera)
-        return valid_pixels(depth, true, _MINIMUM, self._values.max_depth)
+        return depth_from_points(points, camera)
 
-    def _pairs_of_images(
-        self, depth: np.ndarray, camera: Camera, frame: str, truth: ImageMessage
-    ) -> Pairs:
+    def _depth_of_image(self, frame: str, truth: ImageMessage) -> tuple[Depth, Camera]:
         if truth.header.frame_id != frame:
             msg = (
                 f'depth is in the frame {frame}, ground truth in {truth.header.frame_id}: '
@@ -277,9 +287,7 @@ class EvaluationNode(Node):
                 f'{truth_camera.width}x{truth_camera.height}'
             )
             raise _Drop('size', msg)
-        return pairs_of_cameras(
-            depth, camera, true, truth_camera, _MINIMUM, self._values.max_depth
-        )
+        return true, truth_camera
 
     def _camera(self, info: CameraInfo) -> Camera:
         """The camera of a CameraInfo; made once while it stays as it is."""
@@ -340,4 +348,5 @@ class EvaluationNode(Node):
             return DiagnosticStatus.WARN, 'no depth image has met its ground truth yet'
         found = self._comparison.recent()
         error = found['scale error (published / true - 1)']
-        return DiagnosticStatus.OK, f'AbsRel {found["AbsRel"]:.3f}, scale error {error:+.1%}'
+        text = f'AbsRel {found["AbsRel"]:.3f}, scale error {error:+.1%}'
+        return DiagnosticStatus.OK, f'{text}, coverage {found["coverage"]:.0%}'
