@@ -407,7 +407,7 @@ def vanishing(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ('bad', 'why', 'processes'),
     [
-        (cut, 'sequence.json: cannot read the drive', 1),
+        (cut, 'sequence.json: cannot read: ', 1),
         (vanishing, 'none of its 4 frames can be compared: 4 unreadable, first frame 0', 2),
         (lambda folder: unlabelled(folder, 3), 'its 3 frames can be compared: 3 no_truth', 1),
         (lambda folder: unlabelled(folder, 140), 'its first 104 frames has ground truth', 1),
