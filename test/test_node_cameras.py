@@ -75,7 +75,7 @@ class Gate:
 def test_each_camera_is_answered_on_its_own_topics_with_its_own_stamp_and_frame(
     rig: Rig, start: Callable[..., DepthNode]
 ) -> None:
-    start(depth_resolution='input')
+    start(depth_resolution='input', cloud_resolution='input')
     for name, stamp in rig.until_answered().items():
         camera = CAMERAS[name]
         for topic in OUTPUTS:
@@ -148,7 +148,7 @@ def test_a_network_for_single_images_serves_several_cameras(
 def test_a_camera_that_stops_is_reported_and_does_not_hold_up_the_rest(
     rig: Rig, start: Callable[..., DepthNode]
 ) -> None:
-    start(depth_resolution='input', image_timeout=1.5)
+    start(depth_resolution='input', cloud_resolution='input', image_timeout=1.5)
     rig.until_answered()
     others = ('front', 'right')
 

@@ -357,7 +357,12 @@ def test_parameters_change_together_or_not_at_all(
     assert node.get_parameter('depth_encoding').value == '32FC1'
     depth, *_ = robot.ask(*frame())
     assert (depth.encoding, depth.width) == ('32FC1', TINY_CAMERA.width)
-    assert operator.set_together(depth_encoding='16UC1', depth_resolution='input') == ''
+    assert (
+        operator.set_together(
+            depth_encoding='16UC1', depth_resolution='input', cloud_resolution='input'
+        )
+        == ''
+    )
     depth, info, cloud = robot.ask(*frame())
     assert (depth.encoding, depth.width) == ('16UC1', CAMERA.width)
     assert info.width == cloud.width == CAMERA.width
@@ -371,7 +376,7 @@ def test_parameters_change_together_or_not_at_all(
 def test_the_cloud_is_what_the_parameters_ask_for(
     robot: Robot, start: Callable[..., DepthNode], operator: Operator
 ) -> None:
-    start(depth_resolution='input')
+    start(depth_resolution='input', cloud_resolution='input')
     *_, whole = robot.ask(*frame())
     points, colours = cloud_points(whole)
     assert (whole.width, whole.height, whole.point_step) == (100, 60, 16)
@@ -501,7 +506,12 @@ def test_a_frame_in_work_keeps_its_parameters(
     gate = Gate(monkeypatch)
     stamp = robot.send(*frame())
     robot.until(gate.busy.is_set, 'the frame in work')
-    assert operator.set_together(depth_encoding='16UC1', depth_resolution='input') == ''
+    assert (
+        operator.set_together(
+            depth_encoding='16UC1', depth_resolution='input', cloud_resolution='input'
+        )
+        == ''
+    )
     later = robot.send(*frame())
     gate.go.set()
     robot.until(lambda: all(later in found for found in robot.answers.values()), 'the later')
