@@ -23,6 +23,7 @@ from sensor_msgs.msg import Image
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.nodes import depth_node
 from mono_metric_depth.nodes.depth_node import DepthNode
 from mono_metric_depth.nodes.newest_frame import NewestFrame, WaitingFrames
 
@@ -41,7 +42,11 @@ def rig(domain: int) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def start(rig: Rig, tiny_batch_model: Path) -> Callable[..., DepthNode]:
+def start(
+    rig: Rig, tiny_batch_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DepthNode]:
+    monkeypatch.setattr(depth_node, 'DIAGNOSTICS_PERIOD', 0.1)
+
     def run(**parameters: Any) -> DepthNode:
         values = {'model': str(tiny_batch_model), 'engine': 'onnxruntime', **parameters}
         values = {'cameras': list(CAMERAS), **values}
@@ -150,6 +155,7 @@ def test_a_camera_that_stops_is_reported_and_does_not_hold_up_the_rest(
 ) -> None:
     start(depth_resolution='input', cloud_resolution='input', image_timeout=1.5)
     rig.until_answered()
+    rig.robot.until(lambda: rig.told('left'), 'diagnostics')
     others = ('front', 'right')
 
     def keep_on() -> None:
