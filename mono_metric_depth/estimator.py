@@ -131,7 +131,8 @@ class FrameBuffer:
 class DepthEstimator:
     """A network with its card, ready for frames of any camera.
 
-    Use it from one thread at a time; its estimates may be used in another.
+    One thread may :meth:`prepare` frames while another :meth:`infer` s earlier ones; a third may
+    use their estimates.
 
     Args:
         engine: Runs the network.
@@ -300,48 +301,69 @@ class DepthEstimator:
             EngineError: If the runtime fails.
         """
         results: list[DepthEstimate | EstimatorError] = []
-        batch = len(self.engine.input)
-        for first in range(0, len(frames), batch):
-            last = first + batch
-            results += self._estimate_at_once(frames[first:last], buffers[first:last])
-        return results
-
-    def _estimate_at_once(
-        self,
-        frames: Sequence[tuple[Image, Camera, Mount | None]],
-        buffers: Sequence[FrameBuffer],
-    ) -> list[DepthEstimate | EstimatorError]:
-        results: list[DepthEstimate | EstimatorError] = []
-        placed: list[int] = []
-        for index, ((image, camera, mount), buffer) in enumerate(
-            zip(frames, buffers, strict=True)
-        ):
+        for (image, camera, mount), buffer in zip(frames, buffers, strict=True):
             try:
-                results.append(self._prepare(image, camera, mount, buffer, len(placed)))
-                placed.append(index)
+                results.append(self.prepare(image, camera, mount, buffer))
             except EstimatorError as err:
                 results.append(err)
-        if placed:
-            self.engine.run(len(placed))
-        for place, index in enumerate(placed):
-            result = results[index]
-            assert isinstance(result, DepthEstimate)
-            try:
-                self._invert(self.engine.output[place, 0], result)
-            except EstimatorError as err:
-                results[index] = err
+        places = [n for n, found in enumerate(results) if isinstance(found, DepthEstimate)]
+        prepared = [found for found in results if isinstance(found, DepthEstimate)]
+        for place, result in zip(places, self.infer(prepared), strict=True):
+            results[place] = result
         return results
 
-    def _prepare(
-        self, image: Image, camera: Camera, mount: Mount | None, buffer: FrameBuffer, place: int
+    def infer(self, prepared: Sequence[DepthEstimate]) -> list[DepthEstimate | EstimatorError]:
+        """Run the network for frames of :meth:`prepare`, as many at once as the engine takes.
+
+        Args:
+            prepared: The frames, each with a buffer of its own.
+
+        Returns:
+            For each frame the same estimate, with depth, or why there is none.
+
+        Raises:
+            EngineError: If the runtime fails.
+        """
+        results: list[DepthEstimate | EstimatorError] = []
+        batch = len(self.engine.input)
+        for first in range(0, len(prepared), batch):
+            frames = prepared[first : first + batch]
+            for place, frame in enumerate(frames):
+                self.card.normalisation.apply(
+                    frame.aligned, frame.alignment.seen, self.engine.input[place]
+                )
+            self.engine.run(len(frames))
+            for place, frame in enumerate(frames):
+                try:
+                    self._invert(self.engine.output[place, 0], frame)
+                    results.append(frame)
+                except EstimatorError as err:
+                    results.append(err)
+        return results
+
+    def prepare(
+        self, image: Image, camera: Camera, mount: Mount | None, buffer: FrameBuffer
     ) -> DepthEstimate:
-        """Write a frame into the engine's input; the estimate has no depth yet."""
+        """Align a frame; another thread may :meth:`infer` earlier ones meanwhile.
+
+        Args:
+            image: The image.
+            camera: The camera that took it.
+            mount: The camera's attitude against the road, where known.
+            buffer: Of :meth:`buffer`, in no other frame's use.
+
+        Returns:
+            The estimate, which has no depth yet.
+
+        Raises:
+            EstimatorError: If image and camera differ in size, or the camera sees next to nothing
+                of the canonical camera.
+        """
         require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
         with self._aligning:
             pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
-        self.card.normalisation.apply(aligned, alignment.seen, self.engine.input[place])
 
         def network_image() -> Image:
             if alignment.rotation is None:

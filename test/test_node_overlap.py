@@ -94,7 +94,7 @@ def test_deactivation_waits_for_the_frame_inferred_and_the_frame_published(
     threading.Timer(0.3, held.go.set).start()
     assert node.trigger_deactivate() == node.trigger_cleanup()  # both succeed
     assert held.published == 2
-    assert not [t for t in threading.enumerate() if t.name in {'depth', 'publish'}]
+    assert not [t for t in threading.enumerate() if t.name in {'prepare', 'depth', 'publish'}]
     robot.until(lambda: all(s in robot.answers['depth/points'] for s in stamps), 'both answers')
 
 
