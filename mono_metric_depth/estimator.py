@@ -30,6 +30,8 @@ SHIPPED_MODELS = ('default', 'nano')
 _LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
+#: An output between this and its inverse divides and multiplies without overflow.
+_USUAL = 1e-12
 
 
 def model_file(name: str) -> Path:
@@ -156,6 +158,7 @@ class DepthEstimator:
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
         self._kept = _ALIGNMENTS + 2 * (cameras - 1)  # a second one for colours
+        self._newest: tuple[Camera | None, Mount | None, Alignment | None] = (None,) * 3
         # An estimate resamples its colours in another thread.
         self._aligning = threading.RLock()
         self._buffer = self.buffer()
@@ -231,6 +234,10 @@ class DepthEstimator:
         Raises:
             EstimatorError: If the camera sees next to nothing of the canonical camera.
         """
+        camera_before, mount_before, alignment = self._newest
+        if camera is camera_before and mount == mount_before and alignment is not None:
+            return alignment
+        asked = mount
         if not self.card.levelled or (mount is not None and mount.level):
             mount = None
         elif mount is not None:
@@ -242,6 +249,7 @@ class DepthEstimator:
                 'check its calibration and mounting angles'
             )
             raise EstimatorError('coverage', msg)
+        self._newest = (camera, asked, alignment)
         return alignment
 
     def _alignment(self, camera: Camera, mount: Mount | None) -> Alignment:
@@ -380,16 +388,18 @@ class DepthEstimator:
     def _invert(self, output: NDArray[np.float32], estimate: DepthEstimate) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""
         inverse = estimate.inverse_depth
+        if output.min() > _USUAL and output.max() < 1 / _USUAL:  # almost always; NaN is neither
+            if self.card.output_kind == 'depth':
+                np.divide(np.float32(1.0 / self.scale), output, out=inverse)
+            else:
+                np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
+            return
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
                 np.divide(np.float32(1.0 / self.scale), output, out=inverse)
-                usable = output.min() > 0
             else:
                 np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
                 inverse += 0.0  # -0 is infinitely far too
-                usable = inverse.min() >= 0
-            if usable and inverse.max() < np.inf:  # almost always; NaN is neither
-                return
             # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
             unusable, other = self._unusable
             np.isfinite(inverse, out=unusable)

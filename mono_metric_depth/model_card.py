@@ -9,9 +9,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,16 +72,32 @@ class Normalisation:
             seen: (height, width) bool; the rest becomes 0.
             out: Where to, (3, height, width) float32.
         """
-        full_scale = float(np.iinfo(image.pixels.dtype).max)
+        pixels = image.pixels
         for index, channel in enumerate(self.channels):
-            mean, std = self.mean[index], self.std[index]
-            plane = image.pixels
-            if plane.ndim == 3:
-                plane = plane[..., image.channels.index(channel)]
-            np.multiply(plane, np.float32(1 / (full_scale * std)), out=out[index])
-            out[index] -= np.float32(mean / std)
+            plane: NDArray[Any] = pixels
+            if pixels.ndim == 3:
+                plane = cv2.extractChannel(pixels, image.channels.index(channel))
+            if pixels.dtype == np.uint8:  # a third of the time
+                cv2.LUT(plane, self._levels[index], dst=out[index])
+            else:
+                self._normalise(plane, index, out[index])
         if not seen.all():
             out *= seen
+
+    @cached_property
+    def _levels(self) -> NDArray[np.float32]:
+        """(3, 1, 256) what each value of 8 bits becomes."""
+        values = np.arange(256, dtype=np.uint8)[None]
+        levels = np.empty((3, 1, 256), np.float32)
+        for index in range(3):
+            self._normalise(values, index, levels[index])
+        return levels
+
+    def _normalise(self, plane: NDArray[Any], index: int, out: NDArray[np.float32]) -> None:
+        mean, std = self.mean[index], self.std[index]
+        full_scale = float(np.iinfo(plane.dtype).max)
+        np.multiply(plane, np.float32(1 / (full_scale * std)), out=out)
+        out -= np.float32(mean / std)
 
 
 @dataclass(frozen=True)
