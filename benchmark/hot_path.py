@@ -218,7 +218,7 @@ def table(outcomes: list[Outcome], rounds: int) -> str:
         'What a frame costs beside inference: an rgb8 message in, a 32FC1 depth message at its '
         'resolution and a coloured cloud message out.',
         '',
-        'The bytes that must be moved are those of the three messages: the image is read once, the '
+        'The bytes that must be moved are those of three messages: the image is read once, the '
         'depth image and the cloud are written once. *Copy* is one memory copy of as many bytes, '
         'which reads and writes each of them. What DDS copies on its way is in neither.',
         '',

@@ -42,8 +42,8 @@ from mono_metric_depth.nodes.parameters import Parameters
 _IN_WORK = 2
 #: A frame is prepared shortly before the network is free: by so many times what that took last,
 #: and by so much (s).
-_AHEAD = 1.5
-_MARGIN = 1e-3
+_AHEAD = 2
+_MARGIN = 2e-3
 
 
 @dataclass
