@@ -328,7 +328,7 @@ def test_an_unforeseen_error_is_told_and_leaves_the_node_unconfigured(
 
 def test_fifty_lives_leave_nothing_behind(robot: Robot, start: Callable[..., DepthNode]) -> None:
     node = start(autostart=False)
-    left: list[tuple[int, int, int]] = []
+    left: list[tuple[int, ...]] = []
     sizes: list[int] = []
     for life in range(51):
         assert node.trigger_configure() == SUCCESS
@@ -343,7 +343,10 @@ def test_fifty_lives_leave_nothing_behind(robot: Robot, start: Callable[..., Dep
             robot.executor.spin_once(timeout_sec=0.1)
             gc.collect()
             publishers, subscriptions = len(list(node.publishers)), len(list(node.subscriptions))
-            left.append((publishers, subscriptions, threading.active_count()))
+            threads, descriptors = (
+                len(list(Path(f'/proc/self/{of}').iterdir())) for of in ('task', 'fd')
+            )
+            left.append((publishers, subscriptions, threads, descriptors))
             sizes.append(resident())
     assert len(set(left)) == 1, left
     assert sizes[-1] - sizes[1] < 5 * 2**20, sizes
