@@ -33,8 +33,10 @@ class Stages:
         """The function, timed."""
 
         def call(*arguments: Any) -> Any:
-            with self.stage(name):
-                return function(*arguments)
+            start = time.thread_time()
+            found = function(*arguments)
+            self.seconds[name].append(time.thread_time() - start)
+            return found
 
         return call
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the depth node on a camera."""
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -70,7 +72,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             executable='depth_node',
             respawn=_is_true(values['respawn']),
             respawn_delay=2.0,
-            parameters=[LaunchConfiguration('params_file'), {**use_sim_time, **given}],
+            parameters=[_parameters_file(context), {**use_sim_time, **given}],
             arguments=['--ros-args', '--log-level', values['log_level']],
             **common,
         )
@@ -91,6 +93,15 @@ def _nodes(context: LaunchContext) -> list[Node]:
             )
         )
     return nodes
+
+
+def _parameters_file(context: LaunchContext) -> str:
+    """The params_file; launch would only warn where there is none, and run with defaults."""
+    path = LaunchConfiguration('params_file').perform(context)
+    if not Path(path).expanduser().is_file():
+        msg = f'params_file:={path} does not exist; give a YAML file such as config/depth.yaml'
+        raise RuntimeError(msg)
+    return str(Path(path).expanduser())
 
 
 def _is_true(text: str) -> bool:

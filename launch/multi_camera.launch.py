@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the depth node on several cameras: one network, each camera with its own topics."""
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -66,7 +68,7 @@ def _node(context: LaunchContext) -> list[Node]:
             respawn=values['respawn'].lower() == 'true',
             respawn_delay=2.0,
             parameters=[
-                LaunchConfiguration('params_file'),
+                _parameters_file(context),
                 {
                     'cameras': cameras,
                     'use_sim_time': values['use_sim_time'].lower() == 'true',
@@ -81,3 +83,12 @@ def _node(context: LaunchContext) -> list[Node]:
             arguments=['--ros-args', '--log-level', values['log_level']],
         )
     ]
+
+
+def _parameters_file(context: LaunchContext) -> str:
+    """The params_file; launch would only warn where there is none, and run with defaults."""
+    path = LaunchConfiguration('params_file').perform(context)
+    if not Path(path).expanduser().is_file():
+        msg = f'params_file:={path} does not exist; give a YAML file such as config/depth.yaml'
+        raise RuntimeError(msg)
+    return str(Path(path).expanduser())

@@ -31,6 +31,8 @@ SHIPPED_MODELS = ('default', 'nano')
 _LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
+#: An output between this and its inverse divides and multiplies without overflow.
+_USUAL = 1e-12
 
 
 def model_file(name: str) -> Path:
@@ -132,7 +134,8 @@ class FrameBuffer:
 class DepthEstimator:
     """A network with its card, ready for frames of any camera.
 
-    Use it from one thread at a time; its estimates may be used in another.
+    One thread may :meth:`prepare` frames while another :meth:`infer` s earlier ones; a third may
+    use their estimates.
 
     Args:
         engine: Runs the network.
@@ -156,6 +159,7 @@ class DepthEstimator:
         self.card = card
         self._alignments: OrderedDict[tuple[Camera, Mount | None], Alignment] = OrderedDict()
         self._kept = _ALIGNMENTS + 2 * (cameras - 1)  # a second one for colours
+        self._newest: tuple[Camera | None, Mount | None, Alignment | None] = (None,) * 3
         # An estimate resamples its colours in another thread.
         self._aligning = threading.RLock()
         self._buffer = self.buffer()
@@ -234,6 +238,10 @@ class DepthEstimator:
         Raises:
             EstimatorError: If the camera sees next to nothing of the canonical camera.
         """
+        camera_before, mount_before, alignment = self._newest
+        if camera is camera_before and mount == mount_before and alignment is not None:
+            return alignment
+        asked = mount
         if not self.card.levelled or (mount is not None and mount.level):
             mount = None
         elif mount is not None:
@@ -245,6 +253,7 @@ class DepthEstimator:
                 'check its calibration and mounting angles'
             )
             raise EstimatorError('coverage', msg)
+        self._newest = (camera, asked, alignment)
         return alignment
 
     def _alignment(self, camera: Camera, mount: Mount | None) -> Alignment:
@@ -304,48 +313,67 @@ class DepthEstimator:
             EngineError: If the runtime fails.
         """
         results: list[DepthEstimate | EstimatorError] = []
-        batch = len(self.engine.input)
-        for first in range(0, len(frames), batch):
-            last = first + batch
-            results += self._estimate_at_once(frames[first:last], buffers[first:last])
-        return results
-
-    def _estimate_at_once(
-        self,
-        frames: Sequence[tuple[Image, Camera, Mount | None]],
-        buffers: Sequence[FrameBuffer],
-    ) -> list[DepthEstimate | EstimatorError]:
-        results: list[DepthEstimate | EstimatorError] = []
-        placed: list[int] = []
-        for index, ((image, camera, mount), buffer) in enumerate(
-            zip(frames, buffers, strict=True)
-        ):
+        for (image, camera, mount), buffer in zip(frames, buffers, strict=True):
             try:
-                results.append(self._prepare(image, camera, mount, buffer, len(placed)))
-                placed.append(index)
+                results.append(self.prepare(image, camera, mount, buffer))
             except EstimatorError as err:
                 results.append(err)
-        if placed:
-            self.engine.run(len(placed))
-        for place, index in enumerate(placed):
-            result = results[index]
-            assert isinstance(result, DepthEstimate)
-            try:
-                self._invert(self.engine.output[place, 0], result)
-            except EstimatorError as err:
-                results[index] = err
+        places = [n for n, found in enumerate(results) if isinstance(found, DepthEstimate)]
+        prepared = [found for found in results if isinstance(found, DepthEstimate)]
+        for place, result in zip(places, self.infer(prepared), strict=True):
+            results[place] = result
         return results
 
-    def _prepare(
-        self, image: Image, camera: Camera, mount: Mount | None, buffer: FrameBuffer, place: int
+    def infer(self, prepared: Sequence[DepthEstimate]) -> list[DepthEstimate | EstimatorError]:
+        """Run the network for frames of :meth:`prepare`, as many at once as the engine takes.
+
+        Args:
+            prepared: The frames, each with a buffer of its own.
+
+        Returns:
+            For each frame the same estimate, with depth, or why there is none.
+
+        Raises:
+            EngineError: If the runtime fails.
+        """
+        results: list[DepthEstimate | EstimatorError] = []
+        batch = len(self.engine.input)
+        for first in range(0, len(prepared), batch):
+            frames = prepared[first : first + batch]
+            for place, frame in enumerate(frames):
+                write_network_image(frame.aligned, frame.alignment.seen, self.engine.input[place])
+            self.engine.run(len(frames))
+            for place, frame in enumerate(frames):
+                try:
+                    self._invert(self.engine.output[place, 0], frame)
+                    results.append(frame)
+                except EstimatorError as err:
+                    results.append(err)
+        return results
+
+    def prepare(
+        self, image: Image, camera: Camera, mount: Mount | None, buffer: FrameBuffer
     ) -> DepthEstimate:
-        """Write a frame into the engine's input; the estimate has no depth yet."""
+        """Align a frame; another thread may :meth:`infer` earlier ones meanwhile.
+
+        Args:
+            image: The image.
+            camera: The camera that took it.
+            mount: The camera's attitude against the road, where known.
+            buffer: Of :meth:`buffer`, in no other frame's use.
+
+        Returns:
+            The estimate, which has no depth yet.
+
+        Raises:
+            EstimatorError: If image and camera differ in size, or the camera sees next to nothing
+                of the canonical camera.
+        """
         require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
         with self._aligning:
             pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels))
         aligned = Image(pixels, image.channels)
-        write_network_image(aligned, alignment.seen, self.engine.input[place])
 
         def network_image() -> Image:
             if alignment.rotation is None:
@@ -362,16 +390,18 @@ class DepthEstimator:
     def _invert(self, output: NDArray[np.float32], estimate: DepthEstimate) -> None:
         """Scaled inverse depth of the network's output; NaN where that is no depth."""
         inverse = estimate.inverse_depth
+        if output.min() > _USUAL and output.max() < 1 / _USUAL:  # almost always; NaN is neither
+            if self.card.output_kind == 'depth':
+                np.divide(np.float32(1.0 / self.scale), output, out=inverse)
+            else:
+                np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
+            return
         with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
             if self.card.output_kind == 'depth':
                 np.divide(np.float32(1.0 / self.scale), output, out=inverse)
-                usable = output.min() > 0
             else:
                 np.multiply(output, np.float32(1.0 / self.scale), out=inverse)
                 inverse += 0.0  # -0 is infinitely far too
-                usable = inverse.min() >= 0
-            if usable and inverse.max() < np.inf:  # almost always; NaN is neither
-                return
             # Not finite: unknown. Zero stays: infinitely far. Negative: no depth at all.
             unusable, other = self._unusable
             np.isfinite(inverse, out=unusable)

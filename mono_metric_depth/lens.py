@@ -16,6 +16,8 @@ COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidi
 
 #: Rays further than this from the optical axis have no useful z-depth.
 MAX_ANGLE = math.radians(89.0)
+#: No lens has a coefficient beyond this, and what follows from them overflows nowhere.
+MAX_COEFFICIENT = 1e9
 _TABLE = 513
 _DIRECTIONS = 73
 _NEWTON_STEPS = 50
@@ -37,8 +39,8 @@ class Lens:
         coefficients: In the order of sensor_msgs/CameraInfo.D (that of OpenCV).
 
     Raises:
-        LensError: If the model is unknown, has another number of coefficients, or folds the image
-            at its centre.
+        LensError: If the model is unknown, has another number of coefficients, has one beyond
+            :data:`MAX_COEFFICIENT`, or folds the image at its centre.
     """
 
     model: str
@@ -53,6 +55,13 @@ class Lens:
             msg = (
                 f'distortion model {self.model} takes {allowed} coefficients, '
                 f'got {len(self.coefficients)}'
+            )
+            raise LensError(msg)
+        absurd = [value for value in self.coefficients if not abs(value) <= MAX_COEFFICIENT]
+        if absurd:
+            msg = (
+                f'distortion coefficient {absurd[0]:g} is beyond {MAX_COEFFICIENT:g}, which no '
+                'lens has; check the calibration file'
             )
             raise LensError(msg)
         if len(self.coefficients) == 14 and any(self.coefficients[12:]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,8 +28,8 @@ _MOST_BEND = 1 / 256
 _MOST_FACTOR = 1e-4
 #: A neighbour closer to a sample than this (px) is all of its value.
 _SAME = 1 / 256
-#: Rows of samples that are worked on at once: what they grow to stays in a core's cache.
-_STRIP = 16
+#: Bytes that rows of samples may grow to at once: they stay in a core's cache.
+_STRIP_BYTES = 1 << 19
 #: What interpolation adds to or takes from a value by rounding, and more.
 _ROUNDING = 1e-5
 #: Pixels may lie outside of an image by this much (px): rounding.
@@ -98,6 +98,9 @@ class Restoration:
         seen: (height, width) bool of the canonical camera: pixels whose inverse depth counts.
         camera: The camera whose pixels get depth.
         rotation: (3, 3) rotation from its optical frame to the canonical one; None for none.
+
+    Attributes:
+        step: Pixels of the camera between samples.
     """
 
     def __init__(
@@ -121,11 +124,13 @@ class Restoration:
         where, known = self._where(seen)
         rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
         self._empty = not rows.size
+        self.step = 1
         if self._empty:
             return
-        self._box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        self._box = (slice(int(rows[0]), rows[-1] + 1), slice(int(columns[0]), columns[-1] + 1))
         self._choose_samples(where[self._box], known[self._box])
-        hidden = ~known[self._box]
+        hidden = np.zeros(known.shape, np.bool_)
+        hidden[self._box] = ~known[self._box]
         self._hidden = hidden if hidden.any() else None
 
     def __call__(
@@ -149,23 +154,18 @@ class Restoration:
             return
         samples = self._sampled(inverse_depth)
         rows, columns = self._box
-        box = out[self._box]
-        # Interpolation adds nothing beyond these.
-        least, most = samples.min(axis=1).tolist(), samples.max(axis=1).tolist()
+        unknown = math.isnan(float(inverse_depth.min()))
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            for part, grown, strip, target in self._strips:
-                values = samples[part]
+            for part, grown, values, target in self._strips:
+                sampled = samples[part]
+                # Interpolation adds nothing beyond these; OpenCV passes over NaN.
+                extremes = (math.nan, math.nan) if unknown else cv2.minMaxLoc(sampled)[:2]
                 if grown is not None:
-                    cv2.resize(
-                        values, grown.shape[::-1], dst=grown, interpolation=cv2.INTER_LINEAR
-                    )
-                    values = grown
-                extremes = (min(least[part]), max(most[part]))
-                if math.isnan(sum(least[part])):  # min() may pass over NaN
-                    extremes = (math.nan, math.nan)
-                depth_of(values[strip], box[target], span, extremes)
+                    size = grown.shape[::-1]
+                    cv2.resize(sampled, size, dst=grown, interpolation=cv2.INTER_LINEAR)
+                depth_of(values, out[target], span, extremes)
                 if self._hidden is not None:
-                    np.copyto(box[target], _NAN, where=self._hidden[target])
+                    np.copyto(out[target], _NAN, where=self._hidden[target])
         for outside in (
             out[: rows.start],
             out[rows.stop :],
@@ -250,9 +250,9 @@ class Restoration:
             if (off <= (_MOST_BEND, _MOST_BEND, _MOST_FACTOR)).all():  # else NaN: no rays there
                 break
             step -= 1
-        self._axes = (down, across)
-        self._samples = np.empty((down.count, across.count), np.float32)
-        self._strips = list(_strips(down, across))
+        self.step = step
+        self._samples, strips = _strips(down, across, self._camera.width)
+        self._strips = list(strips)
         self._factor = None
         if self._rotation is not None:
             self._factor = np.nan_to_num(samples[..., 2], nan=1.0)
@@ -306,27 +306,64 @@ def depth_of(
     np.divide(np.float32(1), inverse_depth, out=out)
 
 
-def _strips(
-    down: _Axis, across: _Axis
-) -> Iterator[tuple[slice, NDArray[np.float32] | None, tuple[slice, slice], slice]]:
-    """Rows of samples that are worked on at once.
+_Strip: TypeAlias = (
+    'tuple[slice, NDArray[np.float32] | None, NDArray[np.float32], tuple[slice, slice]]'
+)
 
-    Yields:
-        The rows of samples; what they grow to (None where a pixel has a sample of its own); which
-        part of that is depth; and which of the rows that get depth it is.
+
+def _strips(
+    down: _Axis, across: _Axis, width: int
+) -> tuple[NDArray[np.float32], Iterator[_Strip]]:
+    """Memory for samples, and the rows of them that are worked on at once.
+
+    Whole rows of the image are written, where what lies beside the samples may be written and
+    overwritten: for memory in one piece NumPy takes half as long.
+
+    Args:
+        down, across: Where the samples lie.
+        width: Of the image (px).
+
+    Returns:
+        The samples; and of each strip the rows of samples, what they grow to (None where a pixel
+        has a sample of its own), the part of that which becomes depth, and where that belongs in
+        the image.
     """
-    step, before = down.step, down.before
-    columns = slice(across.before, across.before + across.length)
-    shared = np.empty((step * (_STRIP + 1), step * across.count), np.float32)
-    for first in range(0, max(down.count - 1, 1), _STRIP):
-        last = min(first + _STRIP, down.count - 1)
-        # Pixels from the first sample to the last; none is extrapolated.
-        top = 0 if first == 0 else step * first + step // 2 - before
-        bottom = down.length if last == down.count - 1 else step * last + step // 2 - before
-        shift = before - step * first
-        grown = shared[: step * (last + 1 - first)] if step > 1 else None
-        part = (slice(top + shift, bottom + shift), columns)
-        yield slice(first, last + 1), grown, part, slice(top, bottom)
+    step, left = across.step, across.first - across.before
+    whole = left >= 0 and left + step * across.count <= width
+    if whole:
+        grown_columns, columns, target = (
+            slice(left, left + step * across.count),
+            slice(width),
+            slice(width),
+        )
+    else:
+        grown_columns = slice(step * across.count)
+        columns = slice(across.before, across.before + across.length)
+        target = slice(across.first, across.first + across.length)
+    row = width if whole else step * across.count
+    most = max(_STRIP_BYTES // (4 * step * row), 2) - 1 if step > 1 else down.count
+    shared = np.full((step * (min(most, down.count) + 1), row), np.nan, np.float32)
+    samples = (
+        np.empty((down.count, across.count), np.float32)
+        if step > 1
+        else shared[: down.count, grown_columns]
+    )
+
+    def strips() -> Iterator[_Strip]:
+        for first in range(0, max(down.count - 1, 1), most):
+            last = min(first + most, down.count - 1)
+            # Pixels from the first sample to the last; none is extrapolated.
+            top = 0 if first == 0 else step * first + step // 2 - down.before
+            bottom = (
+                down.length if last == down.count - 1 else step * last + step // 2 - down.before
+            )
+            shift = down.before - step * first
+            grown = shared[: step * (last + 1 - first), grown_columns] if step > 1 else None
+            values = shared[top + shift : bottom + shift, columns]
+            place = (slice(down.first + top, down.first + bottom), target)
+            yield slice(first, last + 1), grown, values, place
+
+    return samples, strips()
 
 
 def _beyond(

@@ -143,11 +143,16 @@ def robot(domain: int) -> Iterator[Robot]:
 
 
 @pytest.fixture
-def start(robot: Robot, tiny_model: Path) -> Callable[..., DepthNode]:
-    """Starts a depth node in the robot's own executor."""
+def start(
+    robot: Robot, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DepthNode]:
+    """Starts a depth node in the robot's own executor; its diagnostics come often."""
     from rclpy.parameter import Parameter
 
+    from mono_metric_depth.nodes import depth_node
     from mono_metric_depth.nodes.depth_node import DepthNode
+
+    monkeypatch.setattr(depth_node, 'DIAGNOSTICS_PERIOD', 0.1)
 
     def run(**parameters: Any) -> DepthNode:
         # The one whose run tests look into.

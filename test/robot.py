@@ -109,14 +109,14 @@ class Robot:
         again: Callable[[], object] | None = None,
         timeout: float = 40.0,
     ) -> None:
-        """Spin until something holds; do something again every second meanwhile."""
+        """Spin until something holds; do something again now and then meanwhile."""
         due = start = time.monotonic()
         while not condition():
             now = time.monotonic()
             assert now < start + timeout, f'{what}: not within {timeout:g} s; {self.said()[-5:]}'
             if again is not None and now >= due:
                 again()
-                due = now + 1.0
+                due = now + 0.4
             self.executor.spin_once(timeout_sec=0.02)
 
     def send(self, image: Any, info: CameraInfo | None = None, *, first: str = '') -> int:

@@ -200,6 +200,7 @@ def test_equidistant_without_coefficients_is_read_as_rectified() -> None:
         ({'cx': math.nan}, 'not finite'),
         ({'distortion': (0.1, math.inf, 0.0, 0.0)}, 'not finite'),
         ({'distortion': (0.1, 0.2, 0.3)}, 'takes 4 or 5 coefficients, got 3'),
+        ({'distortion': (0.1, -1e300, 0.0, 0.0)}, '-1e[+]300 is beyond 1e[+]09, which no lens'),
         ({'distortion_model': 'fancy'}, "unknown distortion model 'fancy'"),
         (
             {'distortion_model': 'rational_polynomial', 'distortion': (0.1,) * 13 + (0.0,)},

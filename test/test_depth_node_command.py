@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import signal
 import subprocess
@@ -314,3 +315,32 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
     assert done.returncode == 0, done.stderr
     assert 'Traceback' not in done.stderr
     assert 'error' not in done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc has many heaps')
+def test_threads_of_the_node_share_one_heap() -> None:
+    program = (
+        'import ctypes, sys, threading\n'
+        'from mono_metric_depth.commands import depth_node\n'
+        'if sys.argv[1] == "shared": depth_node._share_one_heap()\n'
+        'libc = ctypes.CDLL(None)\n'
+        'libc.malloc.restype = ctypes.c_void_p\n'
+        'barrier = threading.Barrier(4)\n'
+        'def allocate():\n'
+        '    libc.malloc(100_000)\n'
+        '    barrier.wait()\n'
+        'threads = [threading.Thread(target=allocate) for _ in range(4)]\n'
+        'for thread in threads: thread.start()\n'
+        'for thread in threads: thread.join()\n'
+        'libc.fdopen.restype = ctypes.c_void_p\n'
+        'out = ctypes.c_void_p(libc.fdopen(1, b"w"))\n'
+        'libc.malloc_info(0, out)\n'
+        'libc.fflush(out)\n'
+    )
+    heaps = {}
+    for kind in ('shared', 'own'):
+        done = subprocess.run(
+            [sys.executable, '-c', program, kind], capture_output=True, text=True, check=True
+        )
+        heaps[kind] = done.stdout.count('<heap nr=')
+    assert heaps['shared'] == 1 < heaps['own']

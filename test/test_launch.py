@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -149,18 +149,21 @@ def launched(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # the node, too
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What it said, once it was interrupted and has ended well."""
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
     output = process.communicate(timeout=30)[0]
     assert process.returncode == 0, output
+    assert 'failed to terminate' not in output
     return output
 
 
@@ -238,6 +241,15 @@ def test_a_replay_of_a_bag_that_is_not_there_says_so(prefix: Path, tmp_path: Pat
     assert 'give the folder that ros2 bag record wrote' in line
     assert 'Traceback' not in output
     assert not (tmp_path / 'ros2').exists()
+
+
+@pytest.mark.parametrize('name', ['depth', 'multi_camera'])
+def test_a_params_file_that_is_not_there_is_refused(name: str, prefix: Path) -> None:
+    with launched(name, {'params_file': '/nowhere.yaml'}, prefix) as process:
+        output = process.communicate(timeout=30)[0]
+    assert process.returncode == 1
+    assert 'params_file:=/nowhere.yaml does not exist; give a YAML file' in output
+    assert 'process started' not in output
 
 
 def test_every_argument_of_a_replay_is_described() -> None:

@@ -76,15 +76,17 @@ def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[Non
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
         output = process.communicate(timeout=30)[0]
     assert process.returncode == 0, output
     assert 'model tiny' in output
     assert 'process has finished cleanly' in output
+    assert 'failed to terminate' not in output
 
 
 def test_the_launch_file_of_several_cameras_starts_one_node_for_all(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sensor_msgs.msg import Image
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.nodes import depth_node
 from mono_metric_depth.nodes.depth_node import DepthNode
 from mono_metric_depth.nodes.newest_frame import NewestFrame, WaitingFrames
 
@@ -41,7 +43,11 @@ def rig(domain: int) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def start(rig: Rig, tiny_batch_model: Path) -> Callable[..., DepthNode]:
+def start(
+    rig: Rig, tiny_batch_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DepthNode]:
+    monkeypatch.setattr(depth_node, 'DIAGNOSTICS_PERIOD', 0.1)
+
     def run(**parameters: Any) -> DepthNode:
         values = {'model': str(tiny_batch_model), 'engine': 'onnxruntime', **parameters}
         values = {'cameras': list(CAMERAS), **values}
@@ -75,7 +81,7 @@ class Gate:
 def test_each_camera_is_answered_on_its_own_topics_with_its_own_stamp_and_frame(
     rig: Rig, start: Callable[..., DepthNode]
 ) -> None:
-    start(depth_resolution='input')
+    start(depth_resolution='input', cloud_resolution='input')
     for name, stamp in rig.until_answered().items():
         camera = CAMERAS[name]
         for topic in OUTPUTS:
@@ -148,8 +154,9 @@ def test_a_network_for_single_images_serves_several_cameras(
 def test_a_camera_that_stops_is_reported_and_does_not_hold_up_the_rest(
     rig: Rig, start: Callable[..., DepthNode]
 ) -> None:
-    start(depth_resolution='input', image_timeout=1.5)
+    start(depth_resolution='input', cloud_resolution='input', image_timeout=1.5)
     rig.until_answered()
+    rig.robot.until(lambda: rig.told('left'), 'diagnostics')
     others = ('front', 'right')
 
     def keep_on() -> None:
@@ -293,22 +300,37 @@ def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
         cameras[1].put_image(Image())
         if turn % 5 == 0:
             cameras[2].put_image(Image())
-        ((index, _),) = waiting.take(1)
-        served.append(index)
+        served.append(taken(waiting))
+        waiting.go_on([served[-1]])
     assert served.count(2) == 6
     assert abs(served.count(0) - served.count(1)) <= 2
-    # All that wait, in their order.
+    # All that wait, in their order; none twice until it has gone on.
     for camera in cameras:
         camera.discard()
     for index in (2, 0, 1):
         cameras[index].put_image(Image())
     cameras[2].put_image(Image())
-    assert [index for index, _ in waiting.take(3)] == [2, 0, 1]
-    for index in (1, 0):
+    assert taken(waiting) == 2
+    cameras[2].put_image(Image())
+    assert [taken(waiting) for _ in range(2)] == [0, 1]
+    waiting.go_on([1])
+    for index in (0, 1):
         cameras[index].put_image(Image())
-    assert [index for index, _ in waiting.take(1)] == [1]
+    assert taken(waiting) == 1
+    # None before its time: a newer one may come until then.
+    waiting.go_on([2], time.monotonic() + 0.2)
+    newer = Image(width=7)
+    threading.Timer(0.05, cameras[2].put_image, [newer]).start()
+    index, image, _ = waiting.take() or (None, None, None)
+    assert (index, image) == (2, newer)
     waiting.close()
-    assert waiting.take(3) == []
+    assert waiting.take() is None
+
+
+def taken(waiting: WaitingFrames) -> int | None:
+    """The camera whose turn it is."""
+    found = waiting.take()
+    return None if found is None else found[0]
 
 
 def test_a_camera_that_waits_for_its_camera_info_does_not_hold_up_another() -> None:
@@ -323,6 +345,5 @@ def test_a_camera_that_waits_for_its_camera_info_does_not_hold_up_another() -> N
     late.header.stamp.sec = 7
     cameras[1].put_image(late)  # stamped unlike the camera_info
     cameras[0].put_info(info_message(TINY_CAMERA))
-    assert [index for index, _ in waiting.take(2)] == [0]
-    assert [index for index, _ in waiting.take(2)] == [1]
+    assert [taken(waiting), taken(waiting)] == [0, 1]
     rather.cancel()

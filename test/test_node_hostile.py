@@ -99,6 +99,7 @@ def hostile_compressed(random: np.random.Generator) -> Any:
     return image
 
 
+@pytest.mark.filterwarnings('error::RuntimeWarning')
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
 def test_every_good_frame_among_hostile_ones_is_answered(
     robot: Robot, start: Callable[..., DepthNode], transport: str
@@ -131,6 +132,7 @@ def hostile_stamp(random: np.random.Generator, now: int) -> int:
     return int(random.choice([now, 0, 1, now - 10**12, now + 10**15, (2**31 - 1) * 10**9]))
 
 
+@pytest.mark.filterwarnings('error::RuntimeWarning')
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
 def test_thousands_of_hostile_messages_are_counted_by_reason_and_leave_nothing_behind(
     robot: Robot, start: Callable[..., DepthNode], transport: str

@@ -94,7 +94,7 @@ def test_deactivation_waits_for_the_frame_inferred_and_the_frame_published(
     threading.Timer(0.3, held.go.set).start()
     assert node.trigger_deactivate() == node.trigger_cleanup()  # both succeed
     assert held.published == 2
-    assert not [t for t in threading.enumerate() if t.name in {'depth', 'publish'}]
+    assert not [t for t in threading.enumerate() if t.name in {'prepare', 'depth', 'publish'}]
     robot.until(lambda: all(s in robot.answers['depth/points'] for s in stamps), 'both answers')
 
 
@@ -102,7 +102,7 @@ def test_each_frame_is_published_with_its_own_depth(
     robot: Robot, start: Callable[..., DepthNode]
 ) -> None:
     """Frames of two sizes, one upon the other: buffers are not confused."""
-    start(depth_resolution='input')
+    start(depth_resolution='input', cloud_resolution='input')
     small = CAMERA.resized(60, 40)
     robot.ask(*frame())
     sent: dict[int, Camera] = {}
@@ -144,7 +144,11 @@ def test_a_frame_allocates_nothing_large(
     monkeypatch.setattr('mono_metric_depth.nodes.depth_monitor.PERIOD', 1e9)
     robot = Robot(domain, outputs=tuple(OUTPUTS))
     try:
-        values = {'model': str(tiny_model), 'depth_resolution': 'input'}
+        values = {
+            'model': str(tiny_model),
+            'depth_resolution': 'input',
+            'cloud_resolution': 'input',
+        }
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = DepthNode(context=robot.context, parameter_overrides=overrides)
         robot.add(node)

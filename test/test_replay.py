@@ -199,10 +199,11 @@ def test_what_is_added_is_what_the_node_publishes(
     robot, start = request.getfixturevalue('robot'), request.getfixturevalue('start')
     pixels = picture(3, 80, 32)
     cases: list[dict[str, Any]] = [
-        {'depth_encoding': '32FC1', 'cloud_organised': True},
+        {'depth_encoding': '32FC1', 'cloud_resolution': 'input', 'cloud_organised': True},
         {
             'depth_encoding': '16UC1',
             'depth_resolution': 'input',
+            'cloud_resolution': 'network',
             'cloud_organised': False,
             'cloud_colour': False,
             'cloud_decimation': 2,

@@ -81,6 +81,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         )
     # Names, values and defaults are those of the node's parameters.
     parser.add_argument('--depth-resolution', choices=('network', 'input'), default='network')
+    parser.add_argument('--cloud-resolution', choices=('network', 'input'), default='network')
     parser.add_argument('--depth-encoding', choices=('32FC1', '16UC1'), default='32FC1')
     parser.add_argument('--cloud-organised', action=whole, default=True)
     parser.add_argument('--cloud-colour', action=whole, default=True)

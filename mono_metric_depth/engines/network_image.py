@@ -60,10 +60,13 @@ class Normaliser:
     """
 
     def __init__(self, normalisation: Normalisation, size: tuple[int, int]) -> None:
-        self._channels = [
-            ('rgb'.index(channel), *factor_and_offset(normalisation, index))
-            for index, channel in enumerate(normalisation.channels)
-        ]
+        self._channels = ['rgb'.index(channel) for channel in normalisation.channels]
+        # What each byte becomes in each plane: looking up takes a third of the time.
+        self._levels = np.empty((3, 1, 256), np.float32)
+        for index, levels in enumerate(self._levels):
+            factor, offset = factor_and_offset(normalisation, index)
+            np.multiply(np.arange(256, dtype=np.uint8), factor, out=levels[0])
+            levels -= offset
         self._split = [np.empty(size, np.uint8) for _ in range(CHANNELS)]
 
     def write(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
@@ -75,9 +78,8 @@ class Normaliser:
         """
         for image, planes in zip(images, out, strict=True):
             *colours, seen = cv2.split(image, self._split)
-            for plane, (channel, factor, offset) in zip(planes, self._channels, strict=True):
-                np.multiply(colours[channel], factor, out=plane)
-                plane -= offset
+            for plane, channel, levels in zip(planes, self._channels, self._levels, strict=True):
+                cv2.LUT(colours[channel], levels, dst=plane)
             if not seen.all():
                 planes *= seen
 

@@ -40,6 +40,7 @@ class OutputOptions:
 
     depth_resolution: Resolution = 'network'
     depth_encoding: Literal['32FC1', '16UC1'] = '32FC1'
+    cloud_resolution: Resolution = 'network'
     cloud_organised: bool = True
     cloud_colour: bool = True
     cloud_decimation: int = 1
@@ -74,8 +75,11 @@ class DepthMessages:
             CDR bytes by output.
         """
         options = self._options
-        camera = estimate.camera(options.depth_resolution)
-        depth = estimate.depth(options.depth_resolution)
+        depths = {
+            resolution: estimate.depth(resolution)
+            for resolution in {options.depth_resolution, options.cloud_resolution}
+        }
+        depth = depths[options.depth_resolution]
         made: dict[str, Any] = {}
         if DEPTH in self._wanted:
             pixels: NDArray[Any] = depth
@@ -89,10 +93,10 @@ class DepthMessages:
             made[INFO] = (
                 dataclasses.replace(info, header=header)
                 if own
-                else camera_info_message(header, camera)
+                else camera_info_message(header, estimate.camera('network'))
             )
         if CLOUD in self._wanted:
-            made[CLOUD] = self._cloud(header, camera, depth, estimate)
+            made[CLOUD] = self._cloud(header, depths[options.cloud_resolution], estimate)
         if PREVIEW in self._wanted:
             made[PREVIEW] = STORE.types[COMPRESSED_IMAGE](
                 header=header,
@@ -105,14 +109,13 @@ class DepthMessages:
             if output in made
         }
 
-    def _cloud(
-        self, header: Any, camera: Camera, depth: NDArray[np.float32], estimate: DepthEstimate
-    ) -> Any:
+    def _cloud(self, header: Any, depth: NDArray[np.float32], estimate: DepthEstimate) -> Any:
         options = self._options
+        camera = estimate.camera(options.cloud_resolution)
         if self._writer is None or self._writer[0] != camera:
             self._writer = camera, PointCloudWriter(camera, options.cloud_decimation)
         writer = self._writer[1]
-        bgr = estimate.colour(options.depth_resolution) if options.cloud_colour else None
+        bgr = estimate.colour(options.cloud_resolution) if options.cloud_colour else None
         points = np.empty((*writer.shape, 4 if options.cloud_colour else 3), np.float32)
         writer.write(depth, bgr, points, (options.range_min, options.range_max))
         rows = points if options.cloud_organised else valid_points(points)[None]

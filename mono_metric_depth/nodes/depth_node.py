@@ -32,6 +32,8 @@ from mono_metric_depth.nodes.parameters import (
 )
 from mono_metric_depth.printable import printable
 
+#: Time between two messages of diagnostics (s).
+DIAGNOSTICS_PERIOD = 1.0
 #: How long the frames in work may take to finish (s): when deactivated, and when the node ends.
 _PATIENCE = 5.0
 _LAST_PATIENCE = 1.5
@@ -81,7 +83,7 @@ class DepthNode(LifecycleNode):
                 lifecycle.add_entity(service)
         # Simulated time may stand still; that is when a person looks at the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
         self._starter: Any = None
         if self._values.common.autostart:
             self._starter = self.create_timer(

@@ -79,6 +79,7 @@ class DepthOutputs:
         self._cloud_key: Any = None
         self._cloud_writer: PointCloudWriter | None = None
         self._cloud_message: CloudMessage | None = None
+        self._cloud_metres: np.ndarray | None = None
         self._cloud_slot = -math.inf
 
     def destroy(self) -> None:
@@ -130,15 +131,28 @@ class DepthOutputs:
             estimate: The frame's depth.
             values: The parameters of this frame.
         """
-        depth = self._depth(estimate, values)
+        alike = values.cloud_resolution == values.depth_resolution
+        depth = None
+        if wanted & {DEPTH, PREVIEW} or (CLOUD in wanted and alike):
+            depth = self._depth(estimate, values)
+            self._publish_images(wanted, header, estimate, depth, values)
+        if CLOUD in wanted:
+            self._publish_cloud(header, estimate, depth if alike else None, values)
+
+    def _publish_images(
+        self,
+        wanted: frozenset[str],
+        header: Any,
+        estimate: DepthEstimate,
+        depth: np.ndarray,
+        values: Parameters,
+    ) -> None:
         if DEPTH in wanted:
             assert self._depth_message is not None
             if values.depth_encoding == '16UC1':
                 millimetres(depth, self._depth_message.depth)
             self._depth_message.message.header = header
             self._publishers[DEPTH].publish(self._depth_message.message)
-        if CLOUD in wanted:
-            self._publish_cloud(header, estimate, depth, values)
         if PREVIEW in wanted:
             if self._colours is None or self._colours.shape[:2] != depth.shape:
                 self._colours = np.empty((*depth.shape, 3), np.uint8)
@@ -147,7 +161,7 @@ class DepthOutputs:
             self._publishers[PREVIEW].publish(preview)
 
     def _depth(self, estimate: DepthEstimate, values: Parameters) -> np.ndarray:
-        """Metres, written into the depth message where that holds metres."""
+        """Metres of the depth image, written into its message where that holds metres."""
         camera = estimate.camera(values.depth_resolution)
         key = (camera.height, camera.width, values.depth_encoding)
         if self._depth_message is None or self._depth_key != key:
@@ -158,16 +172,22 @@ class DepthOutputs:
         return estimate.depth(values.depth_resolution, self._metres)
 
     def _publish_cloud(
-        self, header: Any, estimate: DepthEstimate, depth: np.ndarray, values: Parameters
+        self, header: Any, estimate: DepthEstimate, depth: np.ndarray | None, values: Parameters
     ) -> None:
-        camera, colour = estimate.camera(values.depth_resolution), values.cloud_colour
+        """Publish the points of the depth image, or those of depth of its own resolution."""
+        camera, colour = estimate.camera(values.cloud_resolution), values.cloud_colour
+        shape = (camera.height, camera.width)
+        if depth is None:
+            if self._cloud_metres is None or self._cloud_metres.shape != shape:
+                self._cloud_metres = np.empty(shape, np.float32)
+            depth = estimate.depth(values.cloud_resolution, self._cloud_metres)
         key = (camera, values.cloud_decimation, colour)
         if self._cloud_writer is None or self._cloud_message is None or self._cloud_key != key:
             self._cloud_key = key
             self._cloud_writer = PointCloudWriter(camera, values.cloud_decimation)
             height, width = self._cloud_writer.shape
             self._cloud_message = CloudMessage(width, height, colour=colour)
-        image = estimate.colour(values.depth_resolution) if colour else None
+        image = estimate.colour(values.cloud_resolution) if colour else None
         points = self._cloud_message.points
         span = (values.range_min, values.range_max)
         nearest, furthest = estimate.depth_range

@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two threads that turn the newest frames into depth and publish it."""
+"""The threads that turn the newest frames into depth and publish it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.alignment import Alignment
-from mono_metric_depth.camera import Camera, CameraError
+from mono_metric_depth.camera import CameraError
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import (
     DepthEstimate,
@@ -25,7 +25,7 @@ from mono_metric_depth.estimator import (
     FrameBuffer,
     require_same_size,
 )
-from mono_metric_depth.image import Image, ImageError
+from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.camera_stream import CameraStream
 from mono_metric_depth.nodes.depth_outputs import INFO
 from mono_metric_depth.nodes.messages import (
@@ -37,34 +37,39 @@ from mono_metric_depth.nodes.mount_lookup import FoundMount, MountLookup
 from mono_metric_depth.nodes.newest_frame import WaitingFrames
 from mono_metric_depth.nodes.parameters import Parameters
 
-#: Frames, or batches of frames, in work at once: one is inferred while one is published.
+#: Frames, or batches of frames, in work at once: one is inferred while another is published, and
+#: once that is done, the next is prepared.
 _IN_WORK = 2
+#: A frame is prepared shortly before the network is free: by so many times what that took last,
+#: and by so much (s).
+_AHEAD = 2
+_MARGIN = 2e-3
 
 
 @dataclass
 class _Frame:
     """A frame in work, with the parameters that it began with."""
 
+    index: int
     stream: CameraStream
+    buffer: FrameBuffer
     header: Any
     info: CameraInfo
     values: Parameters
     wanted: frozenset[str]
     began: float
-    image: Image
-    camera: Camera
     mount: FoundMount
-    #: Once it is known: without depth where only the calibration is wanted.
-    alignment: Alignment | None = None
-    estimate: DepthEstimate | None = None
+    alignment: Alignment
+    #: None where only the calibration is wanted, which takes no network.
+    estimate: DepthEstimate | None
 
 
 class FrameWorker:
     """Takes frames as they come and publishes their depth, until it is stopped.
 
-    One thread decodes, aligns and infers; the other restores and publishes what the first has
-    finished. They hand :data:`_IN_WORK` sets of buffers to and fro, so that no more than one batch
-    of frames waits between them.
+    One thread decodes and aligns, the next infers, the last restores and publishes. They hand the
+    buffers of :data:`_IN_WORK` batches on, so that no queue grows between them. A frame is not
+    prepared until the network is about to be free, or a newer one might have come by then.
 
     Args:
         node: Whose log and clock to use.
@@ -89,14 +94,21 @@ class FrameWorker:
         waiting = [stream.newest for stream in streams if stream.newest is not None]
         self._waiting = WaitingFrames(waiting, changed)
         self._stopped = False
-        self._free: SimpleQueue[list[FrameBuffer]] = SimpleQueue()
-        self._inferred: SimpleQueue[tuple[list[_Frame], list[FrameBuffer]] | None] = SimpleQueue()
-        most = min(len(streams), len(estimator.engine.input))
-        for _ in range(_IN_WORK):
-            self._free.put([estimator.buffer() for _ in range(most)])
+        self._batch = min(len(streams), len(estimator.engine.input))
+        self._free: SimpleQueue[FrameBuffer] = SimpleQueue()
+        self._prepared: SimpleQueue[_Frame | None] = SimpleQueue()
+        self._inferred: SimpleQueue[list[_Frame] | None] = SimpleQueue()
+        #: How long a frame took to prepare and a batch to infer, the last time (s).
+        self._preparation = self._inference = 0.0
+        for _ in range(_IN_WORK * self._batch):
+            self._free.put(estimator.buffer())
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (('depth', self._infer), ('publish', self._publish))
+            for name, work in (
+                ('prepare', self._prepare),
+                ('depth', self._infer),
+                ('publish', self._publish),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -119,26 +131,29 @@ class FrameWorker:
 
     # The first thread.
 
-    def _infer(self) -> None:
-        while self._infer_next(self._free.get()):
-            pass
-        self._inferred.put(None)
-
-    def _infer_next(self, buffers: list[FrameBuffer]) -> bool:
-        """Infer the frames that wait next; says whether there were any before the end."""
-        taken = self._waiting.take(len(buffers))
-        begun = [self._begin(self._streams[index], *pair) for index, pair in taken]
-        frames = self._estimate([frame for frame in begun if frame is not None], buffers)
-        if frames:
-            self._inferred.put((frames, buffers))
-        else:
-            self._free.put(buffers)
-        return bool(taken)
+    def _prepare(self) -> None:
+        buffer = self._free.get()
+        while (taken := self._waiting.take()) is not None:
+            began = time.monotonic()
+            frame = self._begin(*taken, buffer)
+            if frame is None:
+                self._waiting.go_on([taken[0]])
+            else:
+                self._preparation = time.monotonic() - began
+                self._prepared.put(frame)
+                buffer = self._free.get()
+            del taken, frame  # nothing holds the image while waiting for the next
+        self._prepared.put(None)
 
     def _begin(
-        self, stream: CameraStream, message: ImageMessage | CompressedImage, info: CameraInfo
+        self,
+        index: int,
+        message: ImageMessage | CompressedImage,
+        info: CameraInfo,
+        buffer: FrameBuffer,
     ) -> _Frame | None:
-        """Decode a frame that somebody wants; its outcome is counted otherwise."""
+        """Decode and align a frame that somebody wants; its outcome is counted otherwise."""
+        stream = self._streams[index]
         try:
             values = stream.values
             assert stream.outputs is not None
@@ -155,52 +170,82 @@ class FrameWorker:
                 image = image_from_compressed_message(message, camera)
             else:
                 image = image_from_message(message)
-            header = message.header
-            frame = _Frame(stream, header, info, values, wanted, began, image, camera, mount)
-            if wanted == {INFO}:  # takes no network
+            estimate = None
+            if wanted == {INFO}:
                 require_same_size(image.width, image.height, camera)
-                frame.alignment = self._estimator.alignment(camera, mount.mount)
+                alignment = self._estimator.alignment(camera, mount.mount)
+            else:
+                estimate = self._estimator.prepare(image, camera, mount.mount, buffer)
+                alignment = estimate.alignment
         except Exception as err:
             self._fail(stream, err)
             return None
-        return frame
-
-    def _estimate(self, frames: Sequence[_Frame], buffers: Sequence[FrameBuffer]) -> list[_Frame]:
-        """Run the network for those that need it; those that can be published."""
-        needed = [frame for frame in frames if frame.alignment is None]
-        try:
-            results = self._estimator.estimate_batch(
-                [(frame.image, frame.camera, frame.mount.mount) for frame in needed],
-                buffers[: len(needed)],
-            )
-        except Exception as err:
-            for frame in needed:
-                self._fail(frame.stream, err)
-            return [frame for frame in frames if frame.alignment is not None]
-        for frame, result in zip(needed, results, strict=True):
-            if isinstance(result, EstimatorError):
-                self._fail(frame.stream, result)
-            else:
-                frame.estimate, frame.alignment = result, result.alignment
-        return [frame for frame in frames if frame.alignment is not None]
+        header = message.header
+        return _Frame(
+            index, stream, buffer, header, info, values, wanted, began, mount, alignment, estimate
+        )
 
     # The second thread.
 
+    def _infer(self) -> None:
+        while frames := self._next_batch():
+            began = time.monotonic()
+            due = began + self._inference - _AHEAD * self._preparation - _MARGIN
+            self._waiting.go_on([frame.index for frame in frames], due)
+            self._inferred.put(self._estimate(frames))
+            self._inference = time.monotonic() - began
+            self._waiting.go_on()
+            del frames
+        self._inferred.put(None)
+
+    def _next_batch(self) -> list[_Frame]:
+        """Wait for frames; nothing at the end."""
+        frames: list[_Frame] = []
+        while len(frames) < self._batch and not (frames and self._prepared.empty()):
+            frame = self._prepared.get()
+            if frame is None:
+                if frames:
+                    self._prepared.put(None)
+                break
+            frames.append(frame)
+        return frames
+
+    def _estimate(self, frames: Sequence[_Frame]) -> list[_Frame]:
+        """Run the network for those that need it; those that can be published."""
+        estimates = [frame.estimate for frame in frames if frame.estimate is not None]
+        results: Sequence[DepthEstimate | Exception]
+        try:
+            results = self._estimator.infer(estimates)
+        except Exception as err:
+            results = [err] * len(estimates)
+        outcome = iter(results)
+        finished = []
+        for frame in frames:
+            result = None if frame.estimate is None else next(outcome)
+            if isinstance(result, Exception):
+                self._fail(frame.stream, result)
+                self._free.put(frame.buffer)
+            else:
+                finished.append(frame)
+        return finished
+
+    # The third thread.
+
     def _publish(self) -> None:
-        while (finished := self._inferred.get()) is not None:
-            frames, buffers = finished
-            for frame in frames:
-                try:
-                    self._publish_frame(frame)
-                except Exception as err:
-                    self._fail(frame.stream, err)
-            del frames, finished  # nothing holds the images while waiting for the next
-            self._free.put(buffers)
+        while (frames := self._inferred.get()) is not None:
+            while frames:  # nothing holds the images while waiting for the next
+                self._publish_and_free(frames.pop(0))
+
+    def _publish_and_free(self, frame: _Frame) -> None:
+        try:
+            self._publish_frame(frame)
+        except Exception as err:
+            self._fail(frame.stream, err)
+        self._free.put(frame.buffer)
 
     def _publish_frame(self, frame: _Frame) -> None:
         stream, values, alignment = frame.stream, frame.values, frame.alignment
         assert stream.outputs is not None
-        assert alignment is not None
         # Once more: a cloud may have been published since.
         wanted = stream.outputs.due(frame.wanted, values)
         if not wanted:
@@ -219,7 +264,7 @@ class FrameWorker:
             stream.monitor.look(frame.estimate, frame.mount.mount)
         stream.statistics.count('published')
 
-    # Either.
+    # Any.
 
     def _fail(self, stream: CameraStream, err: Exception) -> None:
         """Count a frame as dropped for an error."""

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
@@ -107,6 +107,8 @@ class NewestFrame:
 class WaitingFrames:
     """The cameras' newest frames, in the order in which the cameras began to wait.
 
+    A camera of which a frame was taken is passed over until :meth:`go_on`.
+
     Args:
         frames: Of each camera.
         changed: The condition that they share.
@@ -116,29 +118,43 @@ class WaitingFrames:
         self._frames = frames
         self._changed = changed
         self._closed = False
+        self._taken: set[int] = set()
+        self._not_before = -math.inf
 
-    def take(
-        self, most: int
-    ) -> list[tuple[int, tuple[ImageMessage | CompressedImage, CameraInfo]]]:
-        """Wait for frames.
-
-        Args:
-            most: How many to take at most.
+    def take(self) -> tuple[int, ImageMessage | CompressedImage, CameraInfo] | None:
+        """Wait for a frame.
 
         Returns:
-            Which camera's, and its image and camera_info; nothing once closed.
+            Which camera's, its image and its camera_info; nothing once closed.
         """
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                due = [frame.due(now) for frame in self._frames]
-                ready = [index for index, moment in enumerate(due) if moment <= now]
+                due = {
+                    index: max(frame.due(now), self._not_before)
+                    for index, frame in enumerate(self._frames)
+                    if index not in self._taken
+                }
+                ready = [index for index, moment in due.items() if moment <= now]
                 if ready:
-                    ready.sort(key=lambda index: self._frames[index].since)
-                    return [(index, self._frames[index].take()) for index in ready[:most]]
-                soonest = min(due)
+                    first = min(ready, key=lambda index: self._frames[index].since)
+                    self._taken.add(first)
+                    return (first, *self._frames[first].take())
+                soonest = min(due.values(), default=math.inf)
                 self._changed.wait(None if math.isinf(soonest) else soonest - now)
-        return []
+        return None
+
+    def go_on(self, cameras: Collection[int] = (), not_before: float = -math.inf) -> None:
+        """Let the next frames be taken.
+
+        Args:
+            cameras: Those whose frames have gone on.
+            not_before: When a frame may be taken (s, monotonic): the later, the newer it is.
+        """
+        with self._changed:
+            self._taken.difference_update(cameras)
+            self._not_before = not_before
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Wake whoever waits: nothing more will be taken."""

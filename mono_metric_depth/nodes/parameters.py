@@ -88,7 +88,7 @@ class Parameters:
     )
     depth_resolution: Resolution = parameter(
         'network',
-        'Depth and cloud per pixel of the network or of the input image.',
+        'Depth image per pixel of the network or of the input image.',
         'running',
         choices=('network', 'input'),
     )
@@ -97,6 +97,12 @@ class Parameters:
         'Metres as float, or millimetres as 16 bits (REP-118).',
         'running',
         choices=('32FC1', '16UC1'),
+    )
+    cloud_resolution: Resolution = parameter(
+        'network',
+        'Points per pixel of the network or of the input image.',
+        'running',
+        choices=('network', 'input'),
     )
     cloud_organised: bool = parameter(
         True,
