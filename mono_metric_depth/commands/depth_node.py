@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
+import threading
 
 from mono_metric_depth.commands import fail
 
@@ -23,6 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # while starting or ending
         _share_one_heap()
         _run(sys.argv if arguments is None else arguments)
+    _end_while_loading()
 
 
 def _share_one_heap() -> None:
@@ -34,6 +37,19 @@ def _share_one_heap() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def _end_while_loading() -> None:
+    """End the process here where a model is still being loaded.
+
+    Python ends a thread that is within a runtime in C++ by unwinding it, which aborts the process.
+    """
+    from mono_metric_depth.nodes.model_loading import LOADING
+
+    if any(thread.name == LOADING for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _run(arguments: list[str]) -> None:

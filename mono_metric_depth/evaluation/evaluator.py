@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter, defaultdict
@@ -371,4 +372,6 @@ def _start_worker(
     # As many workers as cores leave one thread to each; worlds are rendered by torch.
     os.environ['OMP_NUM_THREADS'] = '1'
     cv2.setNumThreads(1)
+    # What is wrong with a bag was said when it was opened for the list of frames.
+    logging.getLogger('mono_metric_depth.datasets').setLevel(logging.ERROR)
     return _Worker(candidates, protocol).work

@@ -13,6 +13,8 @@ from pathlib import Path
 from mono_metric_depth.estimator import DepthEstimator, model_file
 from mono_metric_depth.nodes.parameters import Parameters
 
+#: Name of the thread that loads a model.
+LOADING = 'load'
 #: How long the executor's thread waits at a time (s): it serves others in between.
 _TURN = 0.02
 
@@ -58,7 +60,7 @@ class ModelLoading:
         self._model: LoadedModel | None = None
         self._error: Exception | None = None
         # A daemon: what takes minutes must not hold up the end of the process.
-        self._thread = threading.Thread(target=self._load, name='load', daemon=True)
+        self._thread = threading.Thread(target=self._load, name=LOADING, daemon=True)
         self._thread.start()
 
     def _load(self) -> None:
