@@ -31,6 +31,10 @@ MAX_SHRINK = 16
 _SAMPLE_SPACING = 1.3
 #: What blurring and interpolation take from beyond the pixels that are sampled (halved px).
 _MARGIN = 3
+#: Colours share the image that was halved for the network where that makes its part of the image
+#: grow to this much of itself at most, and where they would have been blurred alike (halved px).
+_MOST_SHARED = 1.25
+_ALIKE = 0.05
 #: A few per cent of shrinking do not alias visibly.
 _HARMLESS = 0.05
 #: Pixels may lie outside of an image by this much (px): rounding.
@@ -52,11 +56,28 @@ class Alignment:
         rotation: (3, 3) rotation from the camera's optical frame to the canonical one
             (:meth:`Mount.rotation`), or None where both look the same way.
         seen: (height, width) bool of the canonical camera: what the camera saw.
+        shared: Rows and columns of the halved image that :meth:`align` can leave for
+            :meth:`unrotate`; None where there is nothing to share.
     """
 
     def __init__(
-        self, camera: Camera, canonical: Camera, rotation: NDArray[np.float64] | None = None
+        self,
+        camera: Camera,
+        canonical: Camera,
+        rotation: NDArray[np.float64] | None = None,
+        unrotated: Alignment | None = None,
     ) -> None:
+        """Makes the maps.
+
+        Args:
+            camera: The camera that images come from.
+            canonical: The canonical camera.
+            rotation: (3, 3) from the camera's optical frame to the canonical one; None for none.
+            unrotated: The alignment of the same cameras without rotation, for :meth:`unrotate`.
+
+        Raises:
+            ValueError: If the canonical camera has distortion.
+        """
         if canonical.distortion:
             msg = 'the canonical camera must be a pinhole without distortion'
             raise ValueError(msg)
@@ -75,7 +96,10 @@ class Alignment:
         inside = self._source_pixels(whole[0], whole[1])[1]
         self.seen: NDArray[np.bool_] = np.all(inside, axis=(1, 3))
         pixel = self._source_pixels(*self._samples)[0]
-        self._maps = _fixed_point(self._halve_maps(pixel))
+        self._unrotated = unrotated
+        self._source = self._part(pixel)
+        self.shared = self._share(unrotated)
+        self._maps = _fixed_point(self._halved(pixel))
         self._unseen = np.nonzero(~self.seen)
         self._scratch: list[NDArray[Any]] = []
 
@@ -84,7 +108,12 @@ class Alignment:
         """Share of the canonical camera's pixels that the camera sees."""
         return float(self.seen.mean())
 
-    def align(self, pixels: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def align(
+        self,
+        pixels: NDArray[Any],
+        out: NDArray[Any] | None = None,
+        shared: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
         """An image as the canonical camera would have taken it.
 
         One interpolation: the image is sampled bilinearly, at sub-pixels of the canonical camera
@@ -96,17 +125,21 @@ class Alignment:
         Args:
             pixels: (h, w) or (h, w, c) uint8, uint16 or float32, of the camera's size.
             out: Where to write: canonical size, same channels and dtype.
+            shared: Where to leave the halved image for :meth:`unrotate`: of the size
+                :attr:`shared`, same channels and dtype.
 
         Returns:
             The canonical image; 0 where the camera did not see.
 
         Raises:
-            ValueError: If the image has another size than the camera, or ``out`` does not fit.
+            ValueError: If the image has another size than the camera, or ``out`` or ``shared``
+                does not fit.
         """
         _require_size('image', pixels, self.camera)
-        shape = (self.canonical.height, self.canonical.width, *pixels.shape[2:])
-        out = _output(out, shape, pixels.dtype)
         scratch = self._scratch_like(pixels)
+        smooth = (
+            scratch[-1] if shared is None else _output(shared, scratch[-1].shape, pixels.dtype)
+        )
         pixels = pixels[self._source]
         for halved in scratch[: self._halvings]:
             size = halved.shape[1::-1]
@@ -115,11 +148,56 @@ class Alignment:
         if self._halvings:
             across, down = self._blur
             size = tuple(2 * max(1, round(1.7 * sigma)) + 1 for sigma in self._blur)
-            cv2.GaussianBlur(pixels, size, across, dst=scratch[-1], sigmaY=down)
-            pixels = scratch[-1]
-        fine = out if self._samples == (1, 1) else scratch[-1]
+            cv2.GaussianBlur(pixels, size, across, dst=smooth, sigmaY=down)
+            pixels = smooth
+        return self._sampled(pixels, out, scratch[-1])
+
+    def unrotate(
+        self,
+        pixels: NDArray[Any],
+        shared: NDArray[Any] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """An image as an unrotated canonical camera would have taken it, as :meth:`align` does it.
+
+        Args:
+            pixels: As :meth:`align` has them.
+            shared: What :meth:`align` left of the same pixels; saves most of the time.
+            out: Where to write: canonical size, same channels and dtype.
+
+        Returns:
+            The image, pixel by pixel beside depth of the ``network``'s resolution.
+
+        Raises:
+            ValueError: As :meth:`align`, or if there is no unrotated alignment.
+        """
+        if self._unrotated is None:
+            msg = 'this alignment was made without its unrotated one'
+            raise ValueError(msg)
+        if shared is None or self.shared is None:
+            return self._unrotated.align(pixels, out)
+        factor = 2**self._halvings
+        part = tuple(
+            slice((inner.start - outer.start) // factor, (inner.stop - outer.start) // factor)
+            for inner, outer in zip(self._unrotated._source, self._source, strict=True)
+        )
+        return self._unrotated._sampled(shared[part], out)
+
+    def _sampled(
+        self, pixels: NDArray[Any], out: NDArray[Any] | None, scratch: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """The canonical image, of the part of the image that is needed.
+
+        Args:
+            pixels: The part, halved.
+            out: Where to write.
+            scratch: For several samples of a pixel.
+        """
+        shape = (self.canonical.height, self.canonical.width, *pixels.shape[2:])
+        out = _output(out, shape, pixels.dtype)
+        fine = out if self._samples == (1, 1) else scratch
         cv2.remap(pixels, *self._maps, cv2.INTER_LINEAR, dst=fine, borderMode=cv2.BORDER_REPLICATE)
-        if fine is not out:
+        if fine is not None and fine is not out:
             cv2.resize(fine, shape[1::-1], dst=out, interpolation=cv2.INTER_AREA)
         if self._unseen[0].size:
             out[self._unseen] = 0
@@ -263,8 +341,8 @@ class Alignment:
             pixel[rows] = _or_outside(found, inside[rows])
         return pixel, inside.reshape(height, down, width, across)
 
-    def _halve_maps(self, pixel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the part of the image that is needed; maps of its pixels, halved so often.
+    def _part(self, pixel: NDArray[np.float32]) -> tuple[slice, slice]:
+        """Rows and columns of the image that are needed to sample it at these pixels.
 
         The last row and column of an odd number are left out, their neighbours stand for them.
         """
@@ -276,9 +354,37 @@ class Alignment:
             first = max(int(low) // factor - _MARGIN, 0)
             last = min(int(high) // factor + 1 + _MARGIN, size // factor)
             parts.append(slice(factor * first, factor * max(last, first + 1)))
-        self._source = tuple(parts)
-        origin = np.array([parts[1].start, parts[0].start], np.float32)
-        return np.asarray((pixel - origin + 0.5) / factor - 0.5, np.float32)
+        return parts[0], parts[1]
+
+    def _share(self, other: Alignment | None) -> tuple[int, int] | None:
+        """Grows the part of the image to what another alignment needs, if that pays.
+
+        Returns:
+            Its rows and columns, halved; None if nothing is shared.
+        """
+        if other is None or not self._halvings or self._halvings != other._halvings:
+            return None
+        if not np.allclose(self._blur, other._blur, rtol=0, atol=_ALIKE):
+            return None
+        rows, columns = (
+            slice(min(own.start, theirs.start), max(own.stop, theirs.stop))
+            for own, theirs in zip(self._source, other._source, strict=True)
+        )
+        if _area(rows, columns) > _MOST_SHARED * _area(*self._source):
+            return None
+        self._source = (rows, columns)
+        factor = 2**self._halvings
+        return (rows.stop - rows.start) // factor, (columns.stop - columns.start) // factor
+
+    def _halved(self, pixel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Pixels of the image as those of its part, halved so often."""
+        rows, columns = self._source
+        origin = np.array([columns.start, rows.start], np.float32)
+        return np.asarray((pixel - origin + 0.5) / 2**self._halvings - 0.5, np.float32)
+
+
+def _area(rows: slice, columns: slice) -> int:
+    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _samples(shrink: float) -> int:

@@ -126,8 +126,7 @@ class FrameBuffer:
     """
 
     def __init__(self, canonical: Camera) -> None:
-        self.aligned = _PixelBuffer(canonical)
-        self.unrotated = _PixelBuffer(canonical)
+        self.aligned, self.unrotated, self.shared = (_PixelBuffer() for _ in range(3))
         self.inverse_depth = np.empty((canonical.height, canonical.width), np.float32)
 
 
@@ -260,8 +259,14 @@ class DepthEstimator:
         key = (camera, mount)
         with self._aligning:
             if key not in self._alignments:
-                rotation = None if mount is None else mount.rotation()
-                self._alignments[key] = Alignment(camera, self.card.canonical_camera, rotation)
+                canonical = self.card.canonical_camera
+                self._alignments[key] = (
+                    Alignment(camera, canonical)
+                    if mount is None
+                    else Alignment(
+                        camera, canonical, mount.rotation(), self._alignment(camera, None)
+                    )
+                )
                 if len(self._alignments) > self._kept:
                     self._alignments.popitem(last=False)
             self._alignments.move_to_end(key)
@@ -371,16 +376,20 @@ class DepthEstimator:
         """
         require_same_size(image.width, image.height, camera)
         alignment = self.alignment(camera, mount)
+        size = (alignment.canonical.height, alignment.canonical.width)
+        shared = None
+        if alignment.shared is not None:
+            shared = buffer.shared.like(image.pixels, alignment.shared)
         with self._aligning:
-            pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels))
+            pixels = alignment.align(image.pixels, buffer.aligned.like(image.pixels, size), shared)
         aligned = Image(pixels, image.channels)
 
         def network_image() -> Image:
             if alignment.rotation is None:
                 return aligned
-            out = buffer.unrotated.like(image.pixels)
+            out = buffer.unrotated.like(image.pixels, size)
             with self._aligning:
-                pixels = self._alignment(camera, None).align(image.pixels, out)
+                pixels = alignment.unrotate(image.pixels, shared, out)
             return Image(pixels, image.channels)
 
         return DepthEstimate(
@@ -442,15 +451,14 @@ def require_same_size(width: int, height: int, camera: Camera) -> None:
 
 
 class _PixelBuffer:
-    """Pixels of the canonical camera, allocated anew only when their kind changes."""
+    """Pixels, allocated anew only when their kind changes."""
 
-    def __init__(self, canonical: Camera) -> None:
-        self._size = (canonical.height, canonical.width)
+    def __init__(self) -> None:
         self._pixels: NDArray[Any] = np.empty((0,), np.uint8)
 
-    def like(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """The buffer, with the channels and type of an image's pixels."""
-        shape = (*self._size, *pixels.shape[2:])
+    def like(self, pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+        """The buffer, of a height and width, with the channels and type of an image's pixels."""
+        shape = (*size, *pixels.shape[2:])
         if self._pixels.shape != shape or self._pixels.dtype != pixels.dtype:
             self._pixels = np.empty(shape, pixels.dtype)
         return self._pixels

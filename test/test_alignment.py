@@ -364,6 +364,51 @@ def test_a_second_frame_allocates_nothing_large() -> None:
     assert peak < 80_000
 
 
+@pytest.mark.parametrize('scale', [1.0, 3.0, 5.0, 9.5])
+@pytest.mark.parametrize(
+    'mount', [Mount(pitch=0.04, roll=0.02), Mount(yaw=-0.05), Mount(roll=0.7), Mount(pitch=0.2)]
+)
+def test_an_image_halved_once_gives_both_views_of_it(scale: float, mount: Mount) -> None:
+    camera = CANONICAL.resized(round(scale * CANONICAL.width), round(scale * CANONICAL.height))
+    noise = np.random.default_rng(3).integers(0, 256, (camera.height, camera.width, 3), np.uint8)
+    unrotated = Alignment(camera, CANONICAL)
+    both = Alignment(camera, CANONICAL, mount.rotation(), unrotated)
+    assert (both.shared is not None) == (scale > 4 and mount.pitch < 0.1)
+    shared = None if both.shared is None else np.empty((*both.shared, 3), np.uint8)
+    alone = Alignment(camera, CANONICAL, mount.rotation()).align(noise)
+    np.testing.assert_array_equal(both.align(noise, shared=shared), alone)
+    colours = both.unrotate(noise, shared).astype(int)
+    off = np.abs(colours - unrotated.align(noise))
+    # Blurred a twentieth of a pixel more or less; noise shows it most.
+    assert off.max() <= (0 if both.shared is None else 3)
+    assert off.mean() < 0.6
+    with pytest.raises(ValueError, match='without its unrotated one'):
+        unrotated.unrotate(noise)
+    if both.shared is not None:
+        with pytest.raises(ValueError, match='out must be'):
+            both.align(noise, shared=np.empty((3, 3, 3), np.uint8))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.integers(1, 70))
+def test_margins_hold_all_that_is_hidden(seed: int, height: int, width: int) -> None:
+    random = np.random.default_rng(seed)
+    hidden = np.zeros((height, width), np.bool_)
+    for edge in (hidden, hidden[::-1], hidden.T, hidden[:, ::-1].T):
+        for line in edge[: random.integers(0, 4)]:
+            line[: random.integers(0, len(line) + 1)] = True
+    hidden |= random.random(hidden.shape) < random.choice([0, 0, 0.02])
+    shown = ~hidden
+    for part in restoration._margins(hidden):
+        shown[part] = True
+    assert shown.all()
+
+
+def test_margins_are_narrow_where_edges_alone_are_hidden() -> None:
+    hidden = np.zeros((200, 400), np.bool_)
+    hidden[:5, :350] = hidden[20:190, -3:] = True
+    assert sum(hidden[part].size for part in restoration._margins(hidden)) < 5 * 400 + 4 * 200
+
+
 def test_infinitely_far_stays_so() -> None:
     inverse = np.zeros((40, 64), np.float32)
     for rotation in (None, Mount(pitch=0.05).rotation()):

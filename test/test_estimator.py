@@ -384,13 +384,32 @@ def test_colours_lie_beside_their_depth(mount: Mount | None, channels: str) -> N
     np.testing.assert_array_equal(estimate.colour('network').as_bgr(), colour)
 
 
-def test_a_rotated_camera_needs_no_second_alignment_unless_colours_are_asked_for() -> None:
+def test_cameras_that_turn_share_the_alignment_of_their_colours() -> None:
     estimator = still()
-    estimate = estimator.estimate(plain(), CAMERA, Mount(pitch=0.1))
-    estimate.depth('network')
-    assert len(estimator._alignments) == 1
-    estimate.colour('network')
-    assert len(estimator._alignments) == 2
+    for pitch in (0.1, 0.11, 0.12):
+        estimate = estimator.estimate(plain(), CAMERA, Mount(pitch=pitch))
+        estimate.colour('network')
+    assert len(estimator._alignments) == 4
+
+
+@pytest.mark.parametrize('width', [48, 64, 160])
+def test_colours_are_those_of_their_own_frame_once_the_next_is_prepared(width: int) -> None:
+    estimator = still()
+    camera = CAMERA.resized(width, width * 3 // 4)
+    noise = np.random.default_rng(0).integers(0, 256, (2, camera.height, width, 3), np.uint8)
+    alone = [
+        still()
+        .estimate(Image(pixels, 'rgb'), camera, Mount(pitch=0.05))
+        .colour('network')
+        .as_rgb()
+        for pixels in noise
+    ]
+    prepared = [
+        estimator.prepare(Image(pixels, 'rgb'), camera, Mount(pitch=0.05), estimator.buffer())
+        for pixels in noise
+    ]
+    for estimate, expected in zip(prepared, alone, strict=True):
+        np.testing.assert_array_equal(estimate.colour('network').as_rgb(), expected)
 
 
 def test_a_second_frame_allocates_nothing_large() -> None:

@@ -80,7 +80,7 @@ class Normaliser:
             *colours, seen = cv2.split(image, self._split)
             for plane, channel, levels in zip(planes, self._channels, self._levels, strict=True):
                 cv2.LUT(colours[channel], levels, dst=plane)
-            if not seen.all():
+            if b'\0' in seen.tobytes():  # a tenth of the time of seen.all()
                 planes *= seen
 
 
