@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -370,6 +371,8 @@ def test_a_second_frame_allocates_nothing_large() -> None:
 )
 def test_an_image_halved_once_gives_both_views_of_it(scale: float, mount: Mount) -> None:
     camera = CANONICAL.resized(round(scale * CANONICAL.width), round(scale * CANONICAL.height))
+    more = 2 * (camera.height // 4)  # so that the two views need different rows of it
+    camera = replace(camera, height=camera.height + more, cy=camera.cy + more / 2)
     noise = np.random.default_rng(3).integers(0, 256, (camera.height, camera.width, 3), np.uint8)
     unrotated = Alignment(camera, CANONICAL)
     both = Alignment(camera, CANONICAL, mount.rotation(), unrotated)
