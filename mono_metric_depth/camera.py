@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mono_metric_depth.lens import COEFFICIENTS, MAX_ANGLE, Lens, LensError
+from mono_metric_depth.lens_grid import LensGrid
 
 #: OpenCV's remap counts pixels in 16 bits.
 MAX_SIZE = 16384
+#: Rows of an image whose rays are made at once: they stay in a core's cache.
+_ROWS = 64
 
 #: (3, 3) axes of a vehicle (x forward, y left, z up) to those of an optical frame (REP-103).
 OPTICAL_FROM_BODY = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
@@ -128,6 +131,55 @@ class Camera:
             normalised = self._lens.undistort(normalised)
         last = np.where(np.isnan(normalised[..., :1]), np.nan, 1.0)
         return np.concatenate([normalised, last], axis=-1)
+
+    def grid_rays(
+        self, u: NDArray[Any], v: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rays through the pixels of some columns and rows: :meth:`rays`, in less time.
+
+        Args:
+            u: (w,) columns (px), at most 8 px outside of the image.
+            v: (h,) rows, likewise.
+
+        Returns:
+            x and y at z = 1, each (h, w), as exact as float32; NaN where there is no ray.
+        """
+        if self._lens_grid is None:
+            x, y = np.meshgrid((u - self.cx) / self.fx, (v - self.cy) / self.fy)
+        else:
+            x, y = self._lens_grid(u, v)
+        return x, y
+
+    @cached_property
+    def _lens_grid(self) -> LensGrid | None:
+        if self._lens is None:
+            return None
+        return LensGrid(
+            self._lens, (self.width, self.height), (self.fx, self.fy), (self.cx, self.cy)
+        )
+
+    @property
+    def ray_planes(self) -> NDArray[np.float32]:
+        """(2, height, width) float32 x and y of every pixel's ray at z = 1; NaN without one.
+
+        Those of a lens are kept, for all that needs them; read them only.
+        """
+        if self._lens is not None:
+            return self._lens_planes
+        planes = np.empty((2, self.height, self.width), np.float32)
+        planes[0] = (np.arange(self.width) - self.cx) / self.fx
+        planes[1] = ((np.arange(self.height) - self.cy) / self.fy)[:, None]
+        return planes
+
+    @cached_property
+    def _lens_planes(self) -> NDArray[np.float32]:
+        assert self._lens_grid is not None
+        planes = np.empty((2, self.height, self.width), np.float32)
+        for first in range(0, self.height, _ROWS):
+            rows = np.arange(first, min(first + _ROWS, self.height))
+            planes[:, rows[0] : rows[-1] + 1] = self._lens_grid(np.arange(self.width), rows)
+        planes.flags.writeable = False
+        return planes
 
     @property
     def K(self) -> tuple[float, ...]:  # noqa: N802 (the field's name)

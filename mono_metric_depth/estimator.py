@@ -43,10 +43,19 @@ def model_file(name: str) -> Path:
 
     Returns:
         Its path, which need not be there.
+
+    Raises:
+        ModelCardError: If it is in the home of a user whom there is not.
     """
     if not name:
         return DEFAULT_MODEL
-    return _MODELS / f'{name}.onnx' if name in SHIPPED_MODELS else Path(name).expanduser()
+    if name in SHIPPED_MODELS:
+        return _MODELS / f'{name}.onnx'
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as err:
+        msg = f'{name}: there is no such home directory; write the whole path of the model'
+        raise ModelCardError(msg) from err
 
 
 class EstimatorError(ValueError):

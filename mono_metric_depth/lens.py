@@ -205,6 +205,14 @@ class Lens:
         error = np.abs(self.distort(point) - goal).max(axis=1, keepdims=True)
         return np.asarray(np.where(error < 1e-10, point, np.nan).reshape(shape))
 
+    def error(self, point: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far (..., 2) points are from those that the lens moves to (..., 2) goals.
+
+        Of the first order; NaN beyond what the lens maps.
+        """
+        step = _solve2(self._jacobian(point), self.distort(point) - goal)
+        return np.asarray(np.abs(step).max(axis=-1))
+
     def _within_limit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) points, those that the model does not map moved towards the centre."""
         radius = np.maximum(np.hypot(point[:, 0], point[:, 1]), _CENTRE)
@@ -239,11 +247,11 @@ class Lens:
 def _solve2(
     matrix: tuple[NDArray[np.float64], ...], right: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Solutions (n, 2) of 2x2 systems a, b, c, d with right sides (n, 2); 0 where singular."""
+    """Solutions (..., 2) of 2x2 systems a, b, c, d for right sides (..., 2); 0 where singular."""
     a, b, c, d = matrix
     x, y = right[..., 0], right[..., 1]
     determinant = a * d - b * c
     regular = np.abs(determinant) > 1e-300
     solution = np.stack([d * x - b * y, a * y - c * x], axis=-1)
     divisor = np.where(regular, determinant, 1.0)
-    return np.asarray(np.where(regular, 1.0, 0.0)[:, None] * solution / divisor[:, None])
+    return np.asarray(np.where(regular, 1.0, 0.0)[..., None] * solution / divisor[..., None])

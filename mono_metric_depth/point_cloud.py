@@ -46,7 +46,7 @@ class PointCloudWriter:
     """
 
     def __init__(self, camera: Camera, decimation: int = 1) -> None:
-        """Computes the rays of a camera, distortion included.
+        """Takes the rays of a camera, distortion included.
 
         Args:
             camera: The camera of the depth images to come.
@@ -54,11 +54,11 @@ class PointCloudWriter:
         """
         self._shape = (camera.height, camera.width)
         self._every = (slice(None, None, decimation),) * 2
-        rays = np.ascontiguousarray(camera.rays()[self._every])
+        self._x, self._y = (
+            np.ascontiguousarray(plane[self._every]) for plane in camera.ray_planes
+        )
         #: Rows and columns of the cloud.
-        self.shape: tuple[int, int] = rays.shape[:2]
-        self._x: NDArray[np.float32] = rays[..., 0].astype(np.float32)
-        self._y: NDArray[np.float32] = rays[..., 1].astype(np.float32)
+        self.shape: tuple[int, int] = (self._x.shape[0], self._x.shape[1])
         self._has_blind_pixels = bool(np.isnan(self._x).any())
         height, width = self.shape
         self._rows = min(max(_BLOCK // width, 1), height)

@@ -36,7 +36,7 @@ _ROUNDING = 1e-5
 _TOLERANCE = 1e-6
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 #: Pixels that are projected at once.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 15
 
 
 def _subpixels() -> int:
@@ -128,7 +128,7 @@ class Restoration:
         if self._empty:
             return
         self._box = (slice(int(rows[0]), rows[-1] + 1), slice(int(columns[0]), columns[-1] + 1))
-        self._choose_samples(where[self._box], known[self._box])
+        self._choose_samples(where[(slice(None), *self._box)], known[self._box])
         hidden = ~known[self._box]
         #: What is unknown within the box, where it lies in the image.
         self._hidden = [
@@ -203,39 +203,56 @@ class Restoration:
         return self._samples
 
     def _where(self, seen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(h, w, 3) position in the canonical image and factor of every pixel, and what is known.
+        """(3, h, w) position in the canonical image and factor of every pixel, and what is known.
 
         The factor is that between inverse depths in the two frames.
         """
         camera = self._camera
-        where = np.empty((camera.height, camera.width, 3), np.float32)
+        where = np.empty((3, camera.height, camera.width), np.float32)
         known = np.empty((camera.height, camera.width), np.bool_)
-        last = np.array([self._canonical.width - 1, self._canonical.height - 1])
+        last = (self._canonical.width - 1, self._canonical.height - 1)
+        neighbours = _all_seen(seen)
         step = max(1, _BLOCK // camera.width)
         for first in range(0, camera.height, step):
             rows = slice(first, min(first + step, camera.height))
-            found = self._projected(np.arange(camera.width), np.arange(rows.start, rows.stop))
-            pixel = found[..., :2]
-            with np.errstate(invalid='ignore'):
-                within = (pixel >= -_TOLERANCE) & (pixel <= last + _TOLERANCE)
-            inside: NDArray[np.bool_] = np.all(within, axis=-1)
-            safe = np.clip(np.where(inside[..., None], pixel, 0), 0, last)
-            low, high = (
-                np.clip(side, 0, last).astype(int)
-                for side in (np.floor(safe + _SAME), np.ceil(safe - _SAME))
-            )
-            for row in (low[..., 1], high[..., 1]):
-                for column in (low[..., 0], high[..., 0]):
-                    inside &= seen[row, column]
-            known[rows], where[rows] = inside, found
+            found = self._projected(*self._pixel_rays(rows))
+            where[:, rows] = found
+            inside = np.ones(found[0].shape, np.bool_)
+            for pixel, most in zip(found[:2], last, strict=True):
+                inside &= (pixel >= -_TOLERANCE) & (pixel <= most + _TOLERANCE)
+            known[rows] = inside
+            if seen.all():
+                continue
+            index, stride = np.zeros(inside.shape, np.intp), seen.size
+            for pixel, most, size in zip(found[:2], last, (1, seen.shape[1]), strict=True):
+                safe = np.clip(np.where(inside, pixel, 0), 0, most)
+                # The pixels around it, not negative: to an integer is down.
+                low, high = ((safe + more).astype(np.intp) for more in (_SAME, 1 - _SAME))
+                index += low * size + (high - low) * stride
+                stride *= 2
+            known[rows] &= np.take(neighbours, index)
         return where, known
 
-    def _projected(self, u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
-        """Position in the canonical image and factor of the camera's pixels: (v, u, 3)."""
-        rays = self._camera.rays(np.stack(np.meshgrid(u, v), axis=-1))
+    def _pixel_rays(self, rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Rays x, y of the camera's pixels in some rows, each (n, w)."""
+        if not self._camera.distortion:  # float64: the edges of alike cameras coincide
+            return self._camera.grid_rays(
+                np.arange(self._camera.width), np.arange(rows.start, rows.stop)
+            )
+        x, y = self._camera.ray_planes[:, rows].astype(np.float64)
+        return x, y
+
+    def _projected(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Position in the canonical image and factor of rays x, y, 1 of the camera."""
+        canonical, z = self._canonical, x * 0 + 1
         if self._rotation is not None:
-            rays = rays @ self._rotation.T
-        return np.concatenate([self._canonical.project(rays), rays[..., 2:]], axis=-1)
+            x, y, z = (row[0] * x + row[1] * y + row[2] for row in self._rotation)
+            with np.errstate(invalid='ignore'):
+                ahead = np.where(z > 0, z, np.nan)
+            x, y = x / ahead, y / ahead
+        return x * canonical.fx + canonical.cx, y * canonical.fy + canonical.cy, z
 
     def _choose_samples(self, where: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
         """As few samples as are exact enough; one for each pixel if need be."""
@@ -244,15 +261,20 @@ class Restoration:
         while True:
             down = _Axis(rows.start, height, step)
             across = _Axis(columns.start, width, step)
-            samples = self._projected(across.positions, down.positions).astype(np.float32)
             if step == 1:
+                samples = np.ascontiguousarray(np.moveaxis(where, 0, -1))
                 break
+            rays = self._camera.grid_rays(across.positions, down.positions)
+            samples = np.stack(self._projected(*rays), axis=-1).astype(np.float32)
             size = (step * across.count, step * down.count)
             grown = np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_LINEAR))
             grown = grown[down.before :, across.before :][:height, :width]
-            off = np.abs(np.asarray(grown[known] - where[known])).max(axis=0)
-            if (off <= (_MOST_BEND, _MOST_BEND, _MOST_FACTOR)).all():  # else NaN: no rays there
-                break
+            off = [
+                np.abs(plane - grown[..., axis]).max(where=known, initial=0.0)
+                for axis, plane in enumerate(where)
+            ]
+            if np.less_equal(off, (_MOST_BEND, _MOST_BEND, _MOST_FACTOR)).all():
+                break  # else NaN: no rays there
             step -= 1
         self.step = step
         self._samples, strips = _strips(down, across, self._camera.width)
@@ -275,9 +297,18 @@ class Restoration:
         """Camera pixels between samples, by the canonical pixels that they span."""
         largest = 0.0
         for axis in (0, 1):
-            distance = np.linalg.norm(np.diff(where[..., :2], axis=axis), axis=-1)
-            both = np.minimum(*(np.delete(known, end, axis=axis) for end in (0, -1)))
-            largest = max(largest, float(distance[both].max(initial=0.0)))
+            # Every fourth pixel and its neighbour: how far apart they lie changes slowly.
+            size = known.shape[axis] - 1
+            one, two = (
+                tuple(
+                    slice(start, size + start, 4) if side == axis else slice(None, None, 4)
+                    for side in (0, 1)
+                )
+                for start in (0, 1)
+            )
+            moved = where[(slice(2), *two)] - where[(slice(2), *one)]
+            both = known[one] & known[two]
+            largest = max(largest, float(np.hypot(*moved).max(where=both, initial=0.0)))
         return max(1, min(int(_SPACING / largest), _MOST_STEP)) if largest else 1
 
 
@@ -313,6 +344,16 @@ def _margins(hidden: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
 
 def _moved(part: slice, by: int) -> slice:
     return slice(part.start + int(by), part.stop + int(by))
+
+
+def _all_seen(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(4, h, w) whether a pixel was seen, and the next one, the one below, and all these four."""
+    right, below = seen.copy(), seen.copy()
+    right[:, :-1] &= seen[:, 1:]
+    below[:-1] &= seen[1:]
+    both = right.copy()
+    both[:-1] &= right[1:]
+    return np.stack([seen, right, below, both])
 
 
 def depth_of(

@@ -30,6 +30,8 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands.depth_node import main
 from mono_metric_depth.model_card import METADATA_KEY, card_to_json, read_card
 from mono_metric_depth.nodes.depth_node import DepthNode
+from mono_metric_depth.nodes.frame_worker import WORKING
+from mono_metric_depth.nodes.model_loading import LOADING
 from mono_metric_depth.nodes.parameters import RULES, Parameters, Rule
 from mono_metric_depth.onnx_metadata import write_metadata
 
@@ -139,6 +141,7 @@ def test_the_process_ends_with_status_1_and_one_line(arguments: list[str], domai
         (['-p', 'cameras:=[front]', '-p', 'front.roll:=low'], "'front.roll' to 'low' of type"),
         (['-p', 'depth_resolution:=full'], "must be one of network, input, got 'full'"),
         (['--params-file', '/missing.yaml'], "Couldn't parse params file"),
+        (['-p', 'model:=~nosuchuser/a.onnx'], '~nosuchuser/a.onnx: there is no such home'),
         (['-p', 'rubbish'], "Couldn't parse parameter override rule"),
         (['--rubbish'], '--rubbish'),
         (['-p', 'qos_overrides./image.subscription.reliability:=often'], '`often`'),
@@ -315,6 +318,23 @@ def test_a_signal_while_the_model_loads_ends_the_node_quietly(
     assert done.returncode == 0, done.stderr
     assert 'Traceback' not in done.stderr
     assert 'error' not in done.stderr
+
+
+@pytest.mark.parametrize('name', [LOADING, *WORKING])
+def test_the_process_ends_at_once_while_a_thread_works(name: str) -> None:
+    program = (
+        'import threading, time\n'
+        'from mono_metric_depth.commands import depth_node\n'
+        f'thread = threading.Thread(target=time.sleep, args=(9,), name={name!r}, daemon=True)\n'
+        'thread.start()\n'
+        'depth_node._run = lambda arguments: None\n'
+        'depth_node.main(["depth_node"])\n'
+        'print("went on")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ''
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc has many heaps')

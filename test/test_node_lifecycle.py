@@ -304,6 +304,65 @@ def test_work_that_does_not_end_ends_the_node(
     gate.go.set()
 
 
+def test_what_a_frame_in_work_uses_stays_until_it_ends(
+    robot: Robot, start: Callable[..., DepthNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start()
+    robot.ask(*frame())
+    gate = Gate(monkeypatch)
+    stamp = robot.send(*frame())
+    robot.until(gate.busy.is_set, 'the frame in work')
+    monkeypatch.setattr(depth_node, '_LAST_PATIENCE', 0.2)
+    node.destroy_node()
+    gate.go.set()
+    robot.until(lambda: stamp in robot.answers['depth/points'], 'its cloud')
+
+
+def test_a_monitor_that_fails_costs_no_frame(
+    robot: Robot, start: Callable[..., DepthNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError('nothing to look at')
+
+    monkeypatch.setattr(depth_monitor.DepthMonitor, 'look', broken)
+    start()
+    robot.ask(*frame())
+    told = 'monitor: ZeroDivisionError: nothing to look at'
+    robot.until(lambda: any(told in line for line in robot.logged), 'logged')
+    robot.until(lambda: robot.statuses[-1].message == told, 'told')
+    counts = robot.news()
+    assert counts['published'] > 0
+    assert not any(name.startswith('dropped: internal') for name in counts)
+
+
+@pytest.mark.parametrize('fault', ['model', 'thread'])
+def test_a_model_that_cannot_even_be_looked_for_is_refused(
+    fault: str,
+    robot: Robot,
+    start: Callable[..., DepthNode],
+    operator: Operator,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start(autostart=False)
+    with monkeypatch.context() as patch:
+        if fault == 'model':
+            assert operator.set(model='~nosuchuser/a.onnx') == ['']
+            text = 'cannot configure: ~nosuchuser/a.onnx: there is no such home directory'
+        else:
+
+            def broken(*args: Any) -> None:
+                raise RuntimeError('no thread is left')
+
+            patch.setattr(depth_node, 'ModelLoading', broken)
+            text = 'cannot configure: no thread is left'
+        assert not operator.change(Transition.TRANSITION_CONFIGURE)
+    assert operator.state() == 'unconfigured'
+    robot.until(lambda: any(text in line for line in robot.logged), 'logged')
+    assert operator.set(model=str(tiny_model)) == ['']
+    assert operator.change(Transition.TRANSITION_CONFIGURE)
+
+
 def test_an_unforeseen_error_is_told_and_leaves_the_node_unconfigured(
     robot: Robot,
     start: Callable[..., DepthNode],

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # while starting or ending
         _share_one_heap()
         _run(sys.argv if arguments is None else arguments)
-    _end_while_loading()
+    _end_while_working()
 
 
 def _share_one_heap() -> None:
@@ -39,14 +39,15 @@ def _share_one_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def _end_while_loading() -> None:
-    """End the process here where a model is still being loaded.
+def _end_while_working() -> None:
+    """End the process here where a model is still being loaded, or a frame in work.
 
     Python ends a thread that is within a runtime in C++ by unwinding it, which aborts the process.
     """
+    from mono_metric_depth.nodes.frame_worker import WORKING
     from mono_metric_depth.nodes.model_loading import LOADING
 
-    if any(thread.name == LOADING for thread in threading.enumerate()):
+    if any(thread.name in {LOADING, *WORKING} for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

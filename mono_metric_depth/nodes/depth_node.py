@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -35,10 +37,12 @@ from mono_metric_depth.printable import printable
 #: Time between two messages of diagnostics (s).
 DIAGNOSTICS_PERIOD = 1.0
 #: How long the frames in work may take to finish (s): when deactivated, and when the node ends.
-_PATIENCE = 5.0
-_LAST_PATIENCE = 1.5
+_PATIENCE = 30.0
+_LAST_PATIENCE = 1.0
 #: How long a model may be loaded on when the node ends (s); building an engine takes longer.
 _LOADING_PATIENCE = 1.0
+#: How long to wait at a time (s): a signal is seen in between.
+_TURN = 0.1
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
@@ -96,10 +100,12 @@ class DepthNode(LifecycleNode):
         return str(self._state_machine.current_state[1])
 
     def destroy_node(self) -> None:
-        """Let the frames in work finish, then end the node."""
-        self._stop(_LAST_PATIENCE)
+        """Let the frames in work finish, then end the node; if they do not, its topics stay."""
+        ended = self._stop(_LAST_PATIENCE, lambda: True)
         if self._loading is not None:
             self._loading.wait(_LOADING_PATIENCE)
+        if not ended:  # a frame in work goes on to use what would be destroyed
+            return
         super().destroy_node()
         # It holds on to the node, whose log would stay on /rosout.
         self._state_machine.destroy_when_not_in_use()
@@ -116,8 +122,10 @@ class DepthNode(LifecycleNode):
         self._starter = None
 
     async def _load(self) -> None:
-        self._loading = self._load_model()
-        await self._loading
+        # What is raised here would end the process: configuring tries again, and says why not.
+        with contextlib.suppress(Exception):
+            self._loading = self._load_model()
+            await self._loading
 
     def _load_model(self) -> ModelLoading:
         log = self.get_logger()
@@ -210,13 +218,22 @@ class DepthNode(LifecycleNode):
         self._free()
         return _SUCCESS
 
-    def _stop(self, patience: float) -> bool:
-        """Receive nothing more and let the frames in work finish; says whether they have."""
+    def _stop(self, patience: float, waits: Callable[[], bool] | None = None) -> bool:
+        """Receive nothing more and let the frames in work finish; says whether they have.
+
+        Args:
+            patience: How long to wait for them (s).
+            waits: Asked now and then whether to wait on; until a signal ends ROS if left out.
+        """
         for stream in self._streams:
             stream.deactivate()
-        if self._worker is not None and not self._worker.stop(patience):
-            return False
-        self._worker = None
+        waits, deadline = waits or self.context.ok, time.monotonic() + patience
+        while self._worker is not None:
+            left = deadline - time.monotonic()
+            if self._worker.stop(max(0.0, min(left, _TURN))):
+                self._worker = None
+            elif left <= 0 or not waits():
+                return False
         return True
 
     def _free(self) -> None:

@@ -36,6 +36,7 @@ from mono_metric_depth.nodes.messages import (
 from mono_metric_depth.nodes.mount_lookup import FoundMount, MountLookup
 from mono_metric_depth.nodes.newest_frame import WaitingFrames
 from mono_metric_depth.nodes.parameters import Parameters
+from mono_metric_depth.printable import printable
 
 #: Frames, or batches of frames, in work at once: one is inferred while another is published, and
 #: once that is done, the next is prepared.
@@ -44,6 +45,10 @@ _IN_WORK = 2
 #: and by so much (s).
 _AHEAD = 2
 _MARGIN = 2e-3
+#: Names of the threads.
+WORKING = ('prepare', 'depth', 'publish')
+#: How often the same is logged again (s).
+_WARN_EVERY = 5.0
 
 
 @dataclass
@@ -104,10 +109,8 @@ class FrameWorker:
             self._free.put(estimator.buffer())
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (
-                ('prepare', self._prepare),
-                ('depth', self._infer),
-                ('publish', self._publish),
+            for name, work in zip(
+                WORKING, (self._prepare, self._infer, self._publish), strict=True
             )
         ]
         for thread in self._threads:
@@ -261,7 +264,13 @@ class FrameWorker:
         latency = (now - stamp_ns(frame.header.stamp)) * 1e-9
         stream.statistics.finish(time.monotonic() - frame.began, latency)
         if frame.estimate is not None and stream.monitor is not None:
-            stream.monitor.look(frame.estimate, frame.mount.mount)
+            try:
+                stream.monitor.look(frame.estimate, frame.mount.mount)
+            except Exception as err:  # the frame is published all the same
+                text = f'monitor: {type(err).__name__}: {err}'
+                stream.statistics.fail(text)
+                log = self._node.get_logger()
+                log.error(printable(text), throttle_duration_sec=_WARN_EVERY)
         stream.statistics.count('published')
 
     # Any.

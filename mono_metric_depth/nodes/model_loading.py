@@ -44,7 +44,7 @@ class ModelLoading:
         on_step: Called now and then while an engine is built; what it raises ends that.
 
     Attributes:
-        path: Its file.
+        path: Its file; as the parameters have it where that is none.
     """
 
     def __init__(
@@ -54,16 +54,22 @@ class ModelLoading:
         warn: Callable[[str], object],
         on_step: Callable[[], object],
     ) -> None:
-        self.path = model_file(values.model)
+        self._error: Exception | None = None
+        self.path = Path(values.model)
+        try:
+            self.path = model_file(values.model)
+        except ValueError as err:
+            self._error = err
         self._values = values
         self._say, self._warn, self._on_step = say, warn, on_step
         self._model: LoadedModel | None = None
-        self._error: Exception | None = None
         # A daemon: what takes minutes must not hold up the end of the process.
         self._thread = threading.Thread(target=self._load, name=LOADING, daemon=True)
         self._thread.start()
 
     def _load(self) -> None:
+        if self._error is not None:
+            return
         try:
             cameras = max(1, len(self._values.cameras))
             estimator = DepthEstimator.load(
