@@ -60,7 +60,12 @@ def test_an_engine_is_checked_on_each_gpu_that_it_runs_on(rtx: Machine) -> None:
         'engine_sha256': found['sha256'],
         'runtime_version': rtx.trt.__version__,
         'gpu': 'Simulated',
+        'processors': '16',
+        'memory_class': '32',
+        'driver': '13.2',
+        'cuda': '13.2',
     }
+    assert found['checked_on'] == 'the frames of the package (8)'
     # Another card of the same compute capability: the engine holds, the comparison does not.
     rtx.cuda.name = b'Another'
     rtx.trt.fault = lambda out, run: out * 1.03
@@ -74,7 +79,10 @@ def test_an_engine_is_checked_on_each_gpu_that_it_runs_on(rtx: Machine) -> None:
     assert checks(rtx) == 3
 
 
-@pytest.mark.parametrize('entry', ['engine_sha256', 'runtime_version', 'gpu'])
+@pytest.mark.parametrize(
+    'entry',
+    ['engine_sha256', 'runtime_version', 'gpu', 'driver', 'cuda', 'processors', 'memory_class'],
+)
 def test_a_comparison_of_something_else_does_not_count(rtx: Machine, entry: str) -> None:
     rtx.open()
     path, found = description(rtx)

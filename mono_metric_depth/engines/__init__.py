@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.model_card import ModelCard
 
-
 # From 1.29 on ONNX Runtime reports what is run with it, unless told before it is imported.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
