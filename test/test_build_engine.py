@@ -562,6 +562,21 @@ def test_the_command_builds_and_copies_an_engine(
     assert 'as asked for' in capsys.readouterr().out
 
 
+def test_the_command_finds_again_what_it_made_with_a_loose_umask(
+    robot: Robot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(robot.model), '--compute-capability', '8.9', '--cache', str(robot.folder)]
+    before = os.umask(0o002)
+    try:
+        build_engine.main(command)
+        build_engine.main(command)
+    finally:
+        os.umask(before)
+    said = capsys.readouterr().out
+    assert (robot.builds, said.count('converting'), said.count('kept ')) == (1, 1, 2)
+    assert {path.stat().st_mode & 0o777 for path in robot.folder.iterdir()} == {0o600}
+
+
 def test_the_command_calibrates_on_a_drive(
     robot: Robot, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -552,12 +552,17 @@ def test_a_check_takes_the_stored_engine_and_says_what_it_was_checked_on(
 
 
 def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
     os.mkfifo(path)
 
 
 def _link(path: Path) -> None:
-    (path.parents[1] / 'precious').write_text('precious')
-    path.symlink_to(path.parents[1] / 'precious')
+    """To what would do, were it here."""
+    precious = path.parents[1] / 'precious'
+    precious.write_bytes(b'precious')
+    if path.exists():
+        path.rename(precious)
+    path.symlink_to(precious)
 
 
 @pytest.mark.parametrize('make', [_pipe, _link])
@@ -572,7 +577,7 @@ def test_pipes_and_links_in_the_cache_are_made_anew(
         if path.name.count('.') == suffix.count('.')
         or (suffix == '.timing_cache' and path.name.endswith(suffix))
     )
-    path.unlink()
+    before = path.read_bytes()
     make(path)
     if suffix == '.timing_cache':
         desktop.folder.joinpath('cache').joinpath(description(desktop)[0].name).unlink()
@@ -580,7 +585,7 @@ def test_pipes_and_links_in_the_cache_are_made_anew(
     assert path.is_file()
     assert not path.is_symlink()
     if make is _link:
-        assert (desktop.folder / 'precious').read_text() == 'precious'
+        assert (desktop.folder / 'precious').read_bytes() == before
 
 
 @pytest.mark.parametrize(('make', 'words'), [(_pipe, 'it is no file'), (_link, 'it is a link')])
