@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from mono_metric_depth.engines.tensorrt_plan import (
     build_plan,
 )
 from mono_metric_depth.model_card import ModelCard
-from mono_metric_depth.onnx_metadata import network_sha256
+from mono_metric_depth.onnx_metadata import OnnxFileError, network_sha256
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ class EngineRequest:
     say: Callable[[str], object] = _LOG.info
     progress: bool = True
     on_step: Callable[[], object] = lambda: None
+
+    @functools.cached_property
+    def model_sha256(self) -> str:
+        """Of the model's network, without its card; read once."""
+        try:
+            return network_sha256(self.model)
+        except OnnxFileError as err:
+            raise EngineError(str(err)) from err
 
     def __str__(self) -> str:
         place = self.gpu.name if self.gpu else f'compute capability {self.compute_capability}'
@@ -292,13 +301,13 @@ def _network(request: EngineRequest, cache: EngineCache, anew: bool) -> Path:
 
 
 def _converted_path(request: EngineRequest, cache: EngineCache) -> Path:
-    return cache.file(f'{network_sha256(request.model)[:16]}-{request.precision}.onnx')
+    return cache.file(f'{request.model_sha256[:16]}-{request.precision}.onnx')
 
 
 def _converted_from(request: EngineRequest) -> dict[str, str]:
     made_of = {
         'precision': request.precision,
-        'model_sha256': network_sha256(request.model),
+        'model_sha256': request.model_sha256,
     }
     if request.precision == 'int8':  # it was shown images as the card says
         card = request.card
@@ -312,8 +321,10 @@ def _key(request: EngineRequest, network: Path) -> EngineKey:
     size, normalisation = (camera.height, camera.width), request.card.normalisation
     gpu = None if request.bindings.rtx else request.gpu
     return EngineKey(
-        model_sha256=network_sha256(request.model),
-        network_sha256=network_sha256(network),
+        model_sha256=request.model_sha256,
+        network_sha256=(
+            request.model_sha256 if network == request.model else network_sha256(network)
+        ),
         precision=request.precision,
         runtime=request.bindings.name,
         runtime_version=request.bindings.version,
