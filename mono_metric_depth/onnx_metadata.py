@@ -14,6 +14,7 @@ name any other file.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -71,6 +72,28 @@ def read_metadata(path: Path) -> dict[str, str]:
             key, value = _entry(path, content)
             metadata[key] = value
     return metadata
+
+
+def network_sha256(path: Path) -> str:
+    """SHA-256 of an ONNX file without its metadata: of the network, whatever its card says.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Of all other fields, as they lie in the file; in hexadecimal.
+
+    Raises:
+        OnnxFileError: If the file is missing, truncated or no ONNX model.
+    """
+    digest = hashlib.sha256()
+    kept = [(start, end) for number, start, end, _ in _fields(path) if number != _METADATA_PROPS]
+    with path.open('rb') as file:
+        for start, end in kept:
+            file.seek(start)
+            for position in range(start, end, _COPY_CHUNK):
+                digest.update(file.read(min(_COPY_CHUNK, end - position)))
+    return digest.hexdigest()
 
 
 def _require_whole(path: Path, start: int, end: int) -> None:

@@ -42,7 +42,8 @@ class Cuda:
         self.recording: list[Callable[[], None]] | None = None
         self.full = self.broken = False
         self.found: tuple[Any, int] = (real_cuda.cudaError_t.cudaSuccess, 1)
-        self.name = b'Simulated'
+        self.name, self.processors, self.memory_size = b'Simulated', 16, 31 << 30
+        self.driver_version = 13020
         attributes = real_cuda.cudaDeviceAttr
         self._attributes = {
             attributes.cudaDevAttrComputeCapabilityMajor: capability[0],
@@ -96,7 +97,16 @@ class Cuda:
         return 13020
 
     def _cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
-        return SimpleNamespace(name=self.name)
+        found = {
+            'name': self.name,
+            'multiProcessorCount': self.processors,
+            'totalGlobalMem': self.memory_size,
+        }
+        assert all(hasattr(real_cuda.cudaDeviceProp, name) for name in found)
+        return SimpleNamespace(**found)
+
+    def _cudaDriverGetVersion(self) -> int:  # noqa: N802
+        return self.driver_version
 
     def _cudaDeviceGetAttribute(self, attribute: Any, device: int) -> int:  # noqa: N802
         return self._attributes[attribute]

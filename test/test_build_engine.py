@@ -25,6 +25,7 @@ from mono_metric_depth.commands import build_engine
 from mono_metric_depth.engines import EngineError, built_engine
 from mono_metric_depth.engines.built_engine import EngineRequest, stored_engine
 from mono_metric_depth.engines.built_network import built_network
+from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
     EngineCache,
     StoredEngine,
@@ -42,8 +43,15 @@ from mono_metric_depth.engines.tensorrt_plan import (
     buildable_capabilities,
 )
 from mono_metric_depth.estimator import DEFAULT_MODEL
-from mono_metric_depth.model_card import ModelCard, read_card, write_card
+from mono_metric_depth.model_card import (
+    ModelCard,
+    ModelCardError,
+    Normalisation,
+    read_card,
+    write_card,
+)
 
+ORIN = Gpu('Orin', '8.7', True, 16, 64, '12.6', '12.6')
 Made = dict[tuple[str, str], Path]
 
 
@@ -94,7 +102,8 @@ def test_networks_are_built_into_real_engines(
 ) -> None:
     assert capability in buildable_capabilities(rtx)
     path = models[name, precision]
-    network = built_network(name, path.read_bytes(), read_card(path), 4)
+    card = read_card(models[name, 'fp32'])
+    network = built_network(name, path.read_bytes(), card, 4)
     plan = build_plan(rtx, network, PlanOptions((1, 4), capability), progress=False)
     assert rtx.trt.Runtime(rtx.logger()).engine_header_size < len(plan.code)
     # The weights are all there, in their own precision.
@@ -107,8 +116,9 @@ def test_what_is_converted_gives_the_same_depth_and_keeps_its_card(
     models: Made, name: str, precision: str
 ) -> None:
     path, source = models[name, precision], models[name, 'fp32']
-    card = read_card(path)
-    assert card == read_card(source)
+    card = read_card(source)
+    with pytest.raises(ModelCardError, match='has no card'):
+        read_card(path)  # it would go out of date
     assert conversion_of(path)['precision'] == precision
     assert conversion_of(source) == {}
     assert path.stat().st_size < 0.6 * source.stat().st_size
@@ -251,9 +261,8 @@ def test_an_engine_is_built_once_and_then_found(robot: Robot) -> None:
     assert not list(robot.folder.glob('*.part'))
 
 
-def _other_card(robot: Robot) -> dict[str, Any]:
-    write_card(robot.model, make_card(name='renamed'))
-    return {}
+def _other_normalisation(robot: Robot) -> dict[str, Any]:
+    return {'card': make_card(normalisation=Normalisation('bgr'))}
 
 
 def _other_weights(robot: Robot) -> dict[str, Any]:
@@ -264,7 +273,7 @@ def _other_weights(robot: Robot) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (_other_card, 'model_sha256 differs'),
+        (_other_normalisation, "normalisation is .*'bgr'"),
         (_other_weights, 'network_sha256 differs'),
         (
             lambda robot: {
@@ -393,17 +402,21 @@ def test_an_engine_of_another_key_put_in_its_place_is_found_out(robot: Robot) ->
 
 def test_what_others_may_write_is_not_run(robot: Robot) -> None:
     path, _ = robot.engine()
-    for target, mode in ((path, 0o666), (path.with_suffix('.json'), 0o620), (robot.folder, 0o777)):
-        before = target.stat().st_mode
+    robot.folder.chmod(0o777)
+    with pytest.raises(EngineError, match='can be written by others.*chmod go-w'):
+        robot.engine()
+    robot.folder.chmod(0o700)
+    for builds, target, mode in ((2, path, 0o666), (3, path.with_suffix('.json'), 0o620)):
         target.chmod(mode)
-        with pytest.raises(EngineError, match='can be written by others.*chmod go-w'):
-            robot.engine()
-        target.chmod(before)
+        robot.engine()
+        assert robot.builds == builds
+        assert f'others may write to it (mode {mode:o})' in robot.said[-2]
+        assert target.stat().st_mode & 0o077 == 0
     if os.getuid() == 0:
         os.chown(path, 12345, 12345)
         with pytest.raises(EngineError, match='belongs to another user'):
             robot.engine()
-    assert robot.builds == 1
+    assert robot.builds == 3
 
 
 def test_a_cache_that_cannot_be_made_is_named(robot: Robot, tmp_path: Path) -> None:
@@ -419,16 +432,16 @@ def test_a_result_is_kept_beside_the_engine_and_a_refused_one_is_not_built_again
     cache, key, stored = stored_engine(robot.request())
     good = Parity('fp32', 8, 24, 1.0001, 0.0002, 0.0003, 0.0001, 0.001, 0.002, 0.01, 0)
     assert stored.code is not None
-    stored = dataclasses.replace(stored, subject=parity_subject(key, stored.code, 'Orin'))
+    stored = dataclasses.replace(stored, subject=parity_subject(key, stored.code, ORIN))
     cache.store(key, dataclasses.replace(stored, parity=good))
-    found, _ = cache.find(key, 'Orin')
+    found, _ = cache.find(key, ORIN)
     assert found is not None
     assert found.parity == good
     assert 'scale_ratio' in cache.path(key).with_suffix('.json').read_text()
     bad = dataclasses.replace(good, scale_ratio=float('nan'), findings=('depth scaled',))
     cache.store(key, dataclasses.replace(stored, code=None, parity=bad))
     assert not cache.path(key).exists()
-    refused, _ = cache.find(key, 'Orin')
+    refused, _ = cache.find(key, ORIN)
     assert refused is not None
     assert refused.code is None
     assert refused.parity is not None
@@ -547,6 +560,21 @@ def test_the_command_builds_and_copies_an_engine(
     assert 'building' not in capsys.readouterr().out
     build_engine.main([*arguments, '--batch', '1..3', '--again'])
     assert 'as asked for' in capsys.readouterr().out
+
+
+def test_the_command_finds_again_what_it_made_with_a_loose_umask(
+    robot: Robot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(robot.model), '--compute-capability', '8.9', '--cache', str(robot.folder)]
+    before = os.umask(0o002)
+    try:
+        build_engine.main(command)
+        build_engine.main(command)
+    finally:
+        os.umask(before)
+    said = capsys.readouterr().out
+    assert (robot.builds, said.count('converting'), said.count('kept ')) == (1, 1, 2)
+    assert {path.stat().st_mode & 0o777 for path in robot.folder.iterdir()} == {0o600}
 
 
 def test_the_command_calibrates_on_a_drive(

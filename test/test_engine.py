@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.engines.onnxruntime import PROVIDERS, OnnxRuntimeEngine, model_tensors
 from mono_metric_depth.estimator import DEFAULT_MODEL
-from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_card import read_card, write_card
 
 WEIGHTS = (0.25, 0.5, 0.25)
 
@@ -252,3 +255,31 @@ def test_memory_does_not_grow_with_frames(tmp_path: Path) -> None:
         engine.run(1)
     # 400 outputs alone would be 39 MB.
     assert resident() - before < 8_000_000
+
+
+def test_runtimes_report_nothing_and_leave_no_files(tmp_path: Path) -> None:
+    """ONNX Runtime writes an identifier and a database as it is imported, unless forbidden."""
+    model = write_model(tmp_path / 'tiny.onnx')
+    write_card(model, make_card())
+    home = tmp_path / 'home'
+    home.mkdir()
+    code = (
+        'import importlib.util\n'
+        'from pathlib import Path\n'
+        'from mono_metric_depth.engines.selection import open_engine\n'
+        'from mono_metric_depth.engines.precision import convert_model\n'
+        'from mono_metric_depth.model_card import read_card\n'
+        f'model = Path({str(model)!r})\n'
+        'card = read_card(model)\n'
+        'for name in ("onnxruntime", "openvino"):\n'
+        '    if importlib.util.find_spec(name):\n'
+        '        open_engine(model, card, engine=name, threads=1)\n'
+        'if importlib.util.find_spec("onnx"):\n'
+        f'    convert_model(model, Path({str(tmp_path / "half.onnx")!r}), card, "fp16")\n'
+    )
+    # What a build server sets would keep the runtime quiet, too.
+    unset = ('ORT_DISABLE_TELEMETRY', 'ORT_RUNNING_UNIT_TESTS', 'CI', 'GITHUB_ACTIONS')
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {'HOME': str(home), 'XDG_CACHE_HOME': str(home / 'cache')}
+    subprocess.run([sys.executable, '-c', code], env=environment, check=True)
+    assert list(home.rglob('*')) == []

@@ -13,7 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import write_model
 
-from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
+from mono_metric_depth.onnx_metadata import (
+    OnnxFileError,
+    network_sha256,
+    read_metadata,
+    write_metadata,
+)
 
 onnx = pytest.importorskip('onnx')
 
@@ -212,3 +217,17 @@ def test_permissions_and_links_survive_a_write(model: Path) -> None:
     assert link.is_symlink()
     assert read_metadata(model) == {'a': 'b'}
     assert model.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_hash_of_a_network_is_that_of_all_but_its_metadata(tmp_path: Path) -> None:
+    path = write_model(tmp_path / 'tiny.onnx')
+    before = network_sha256(path)
+    write_metadata(path, {'card': 'x' * 1000})
+    assert network_sha256(path) == before
+    write_metadata(path, {'card': 'y'})
+    assert network_sha256(path) == before
+    write_model(path, weights=(0.3, 0.4, 0.3))
+    assert network_sha256(path) != before
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(OnnxFileError, match='truncated'):
+        network_sha256(path)

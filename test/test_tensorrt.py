@@ -45,11 +45,10 @@ class Machine:
     card: ModelCard = dataclasses.field(default_factory=make_card)
     said: list[str] = dataclasses.field(default_factory=list)
 
-    def open(self, **options: Any) -> TensorRTEngine:
+    def request(self, **options: Any) -> EngineRequest:
         gpu = find_gpu()
         values = {'precision': 'fp32', 'batch': (1, 3), **options}
-        again = values.pop('anew', False)
-        request = EngineRequest(
+        return EngineRequest(
             self.model,
             self.card,
             self.trt.bindings(),
@@ -60,7 +59,9 @@ class Machine:
             progress=False,
             **values,
         )
-        return open_built_engine(request, anew=again)
+
+    def open(self, *, anew: bool = False, **options: Any) -> TensorRTEngine:
+        return open_built_engine(self.request(**options), anew=anew)
 
 
 def tiny_frames(card: ModelCard) -> np.ndarray:

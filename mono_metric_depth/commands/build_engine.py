@@ -138,7 +138,10 @@ def _build(options: argparse.Namespace) -> None:
     )
     if gpu is not None:
         checked = _inputs(options.model, options.check, _CHECKED) if options.check else None
-        engine = open_built_engine(request, frames=checked, anew=options.again or bool(checked))
+        checked_on = ' '.join(options.check or ())
+        engine = open_built_engine(
+            request, frames=checked, checked_on=checked_on, anew=options.again
+        )
         print(f'engine  {engine.name} on {engine.provider}')
         print(f'parity  {engine.parity}')
         engine.close()
@@ -148,6 +151,8 @@ def _build(options: argparse.Namespace) -> None:
         fail(f'the {request} was refused here: {"; ".join(stored.parity.findings)}')
     if stored.parity is None:
         print('not checked yet: that needs the GPU; the node does it when it first loads it')
+    else:
+        print(f'checked on {stored.checked_on}')
     print(f'kept    {cache.path(key)} ({stored.seconds:.1f} s to build)')
     if options.output and stored.code is not None:
         with appearing(options.output) as part:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.model_card import ModelCard
+
+# From 1.29 on ONNX Runtime reports what is run with it, unless told before it is imported.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 
 class EngineError(RuntimeError):

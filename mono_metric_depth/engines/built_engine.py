@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from mono_metric_depth.engines.engine_cache import (
     StoredEngine,
     default_cache,
     parity_subject,
+    sha256,
 )
+from mono_metric_depth.engines.own_files import read_own, write_own
 from mono_metric_depth.engines.parity import Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
-from mono_metric_depth.engines.precision import convert_model, file_sha256
+from mono_metric_depth.engines.precision import convert_model
 from mono_metric_depth.engines.tensorrt import TensorRTEngine
 from mono_metric_depth.engines.tensorrt_bindings import Bindings
 from mono_metric_depth.engines.tensorrt_plan import (
@@ -36,6 +39,7 @@ from mono_metric_depth.engines.tensorrt_plan import (
     build_plan,
 )
 from mono_metric_depth.model_card import ModelCard
+from mono_metric_depth.onnx_metadata import OnnxFileError, network_sha256
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +79,14 @@ class EngineRequest:
     progress: bool = True
     on_step: Callable[[], object] = lambda: None
 
+    @functools.cached_property
+    def model_sha256(self) -> str:
+        """Of the model's network, without its card; read once."""
+        try:
+            return network_sha256(self.model)
+        except OnnxFileError as err:
+            raise EngineError(str(err)) from err
+
     def __str__(self) -> str:
         place = self.gpu.name if self.gpu else f'compute capability {self.compute_capability}'
         return (
@@ -88,6 +100,8 @@ def stored_engine(
 ) -> tuple[EngineCache, EngineKey, StoredEngine]:
     """The engine from the cache, built first if it is not there or is not what it should be.
 
+    Nothing is written where it is there: the cache may be read-only then.
+
     Args:
         request: Which one.
         anew: Whether to build it whatever the cache holds.
@@ -99,11 +113,17 @@ def stored_engine(
         EngineError: If it cannot be built or kept.
     """
     cache = EngineCache(request.folder, request.model.stem)
-    gpu = '' if request.gpu is None else request.gpu.name
+    if not anew and request.calibration is None:
+        network, _ = _kept_network(request, cache)
+        if network is not None:
+            key = _key(request, network)
+            stored, _ = cache.find(key, request.gpu)
+            if stored is not None:
+                return cache, key, stored
     with cache.building(f'the {request}', request.say, request.on_step):
         network = _network(request, cache, anew)
         key = _key(request, network)
-        stored, why = (None, 'as asked for') if anew else cache.find(key, gpu)
+        stored, why = (None, 'as asked for') if anew else cache.find(key, request.gpu)
         if stored is None:
             content = built_network(
                 str(request.model), network.read_bytes(), request.card, request.batch[1]
@@ -114,27 +134,32 @@ def stored_engine(
                 request.bindings,
                 content,
                 PlanOptions(request.batch, request.compute_capability, request.workspace),
-                timing_cache=timing.read_bytes() if timing.is_file() else b'',
+                timing_cache=_timings(timing),
                 progress=request.progress,
                 on_step=request.on_step,
             )
             stored = StoredEngine(plan.code, None, plan.seconds)
             cache.store(key, stored)
             if plan.timing_cache:
-                cache.write(timing, plan.timing_cache)
+                write_own(timing, plan.timing_cache)
             request.say(f'built it in {plan.seconds:.1f} s: {cache.path(key)}')
     return cache, key, stored
 
 
 def open_built_engine(
-    request: EngineRequest, *, frames: NDArray[np.uint8] | None = None, anew: bool = False
+    request: EngineRequest,
+    *,
+    frames: NDArray[np.uint8] | None = None,
+    checked_on: str = '',
+    anew: bool = False,
 ) -> TensorRTEngine:
     """An engine that runs as its model does; found or built, loaded, warmed up and checked.
 
     Args:
         request: Which one; its GPU must be at hand.
-        frames: (n, height, width, 4) uint8, images to check it on; those that come with the
-            package if left out.
+        frames: (n, height, width, 4) uint8, images to check it on, whether or not it was checked
+            before; if left out, those that come with the package, unless it was.
+        checked_on: What these are, in words.
         anew: Whether to build and check it whatever the cache holds.
 
     Returns:
@@ -143,6 +168,7 @@ def open_built_engine(
     Raises:
         EngineError: If it cannot be built or run, or its depth is not that of the model.
     """
+    assert request.gpu is not None
     cache, key, stored = stored_engine(request, anew=anew)
     built = stored.code
     if built is None:
@@ -154,25 +180,42 @@ def open_built_engine(
             raise
         # Nothing that is checked here has changed, but a driver may have.
         request.say(f'the kept engine does not load: {err}')
-        return open_built_engine(request, frames=frames, anew=True)
+        return open_built_engine(request, frames=frames, checked_on=checked_on, anew=True)
     parity = stored.parity
-    if parity is None:
+    if parity is None or frames is not None:
         request.say('checking the engine against ONNX Runtime on the CPU')
-        frames = parity_frames(request.card) if frames is None else frames
+        if frames is None:
+            frames, checked_on = parity_frames(request.card), 'the frames of the package'
         try:
             parity = measure_parity(engine, request.model, request.card, frames, request.precision)
-        except EngineError:
+            request.say(f'parity: {parity}')
+            checked = dataclasses.replace(
+                stored,
+                code=built if parity.passed else None,
+                parity=parity,
+                subject=parity_subject(key, built, request.gpu),
+                checked_on=f'{checked_on} ({len(frames)})',
+            )
+            _keep_checked(request, cache, key, checked)
+        except BaseException:
             engine.close()
             raise
-        code = built if parity.passed else None
-        subject = parity_subject(key, built, engine.provider)
-        cache.store(key, dataclasses.replace(stored, code=code, parity=parity, subject=subject))
-        request.say(f'parity: {parity}')
     if not parity.passed:
         engine.close()
         _refuse(request, parity)
     engine.parity, engine.precision = parity, request.precision
     return engine
+
+
+def _keep_checked(
+    request: EngineRequest, cache: EngineCache, key: EngineKey, checked: StoredEngine
+) -> None:
+    """Keep how an engine compares. Where that cannot be kept, it is compared again next time."""
+    try:
+        with cache.building(f'the check of the {request}', request.say, request.on_step):
+            cache.store(key, checked)
+    except EngineError as err:
+        request.say(f'the result of the check is not kept: {err}')
 
 
 def _loaded(
@@ -181,10 +224,16 @@ def _loaded(
     assert request.gpu is not None
     assert stored.code is not None
     # What was compiled for another engine, library or GPU, or is damaged, is not loaded.
-    compiled = cache.path(key).with_suffix('.runtime_cache')
-    made_of = parity_subject(key, stored.code, request.gpu.name)
-    if not cache.holds(compiled, made_of):
-        compiled.unlink(missing_ok=True)
+    path = cache.path(key).with_suffix('.runtime_cache')
+    compiled: Path | None = path
+    made_of = parity_subject(key, stored.code, request.gpu)
+    usable, _ = cache.holds(path, made_of)
+    if not usable:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as err:  # such as that of a read-only disk
+            request.say(f'{path} is not used: {err.strerror}')
+            compiled = None
     engine = TensorRTEngine(
         stored.code,
         request.card,
@@ -194,11 +243,15 @@ def _loaded(
     )
     try:
         engine.warm_up()
-        if compiled.exists():
-            cache.describe(compiled, made_of)
     except EngineError:
         engine.close()
         raise
+    # Another that starts now may remove or replace it: then what is described here does not count.
+    if compiled and path.exists() and not cache.holds(path, made_of)[0]:
+        try:
+            cache.describe(path, made_of)
+        except EngineError as err:  # it is compiled again next time
+            request.say(str(err))
     return engine
 
 
@@ -212,48 +265,89 @@ def _refuse(request: EngineRequest, parity: Parity | None) -> NoReturn:
     raise EngineError(msg)
 
 
+def _kept_network(request: EngineRequest, cache: EngineCache) -> tuple[Path | None, str]:
+    """The ONNX file to build from, if it is there; else what is wrong with it, if something is.
+
+    What was converted counts as long as it is what was written then, byte by byte.
+    """
+    if request.precision == 'fp32':
+        return request.model, ''
+    path = _converted_path(request, cache)
+    usable, why = cache.holds(path, _converted_from(request))
+    return path if usable else None, why
+
+
 def _network(request: EngineRequest, cache: EngineCache, anew: bool) -> Path:
     """The ONNX file to build from: the model, or what was or is now converted from it.
 
-    What was converted counts as long as it is what was written then, byte by byte. What was
-    calibrated is only made anew with frames to calibrate it on.
+    What was calibrated is only made anew with frames to calibrate it on.
     """
-    if request.precision == 'fp32':
-        return request.model
-    digest = file_sha256(request.model)
-    path = cache.file(f'{digest[:16]}-{request.precision}.onnx')
-    made_of = {'precision': request.precision, 'model_sha256': digest}
-    again = request.calibration is not None or (anew and request.precision != 'int8')
-    if not again and cache.holds(path, made_of):
-        return path
+    kept, why = _kept_network(request, cache)
+    again = request.calibration is not None or (anew and request.precision == 'fp16')
+    if kept is not None and not again:
+        return kept
+    found = f' ({why})' if why else ''
     if request.precision == 'int8' and request.calibration is None:
         msg = (
-            f'int8 must be calibrated on images first: build_engine {request.model} '
+            f'int8 must be calibrated on images first{found}: build_engine {request.model} '
             '--precision int8 --calibrate DRIVE'
         )
         raise EngineError(msg)
-    request.say(f'converting {request.model.name} to {request.precision}')
+    request.say(f'converting {request.model.name} to {request.precision}{found}')
+    path = _converted_path(request, cache)
     convert_model(request.model, path, request.card, request.precision, request.calibration)
-    cache.describe(path, made_of)
+    cache.describe(path, _converted_from(request))
     return path
+
+
+def _converted_path(request: EngineRequest, cache: EngineCache) -> Path:
+    return cache.file(f'{request.model_sha256[:16]}-{request.precision}.onnx')
+
+
+def _converted_from(request: EngineRequest) -> dict[str, str]:
+    made_of = {
+        'precision': request.precision,
+        'model_sha256': request.model_sha256,
+    }
+    if request.precision == 'int8':  # it was shown images as the card says
+        card = request.card
+        shown = (card.input_name, card.normalisation, card.canonical_camera)
+        made_of['calibrated_through'] = sha256(repr(shown).encode())
+    return made_of
 
 
 def _key(request: EngineRequest, network: Path) -> EngineKey:
     card, camera = request.card, request.card.canonical_camera
-    size = (camera.height, camera.width)
+    size, normalisation = (camera.height, camera.width), request.card.normalisation
+    gpu = None if request.bindings.rtx else request.gpu
     return EngineKey(
-        model_sha256=file_sha256(request.model),
-        network_sha256=file_sha256(network),
+        model_sha256=request.model_sha256,
+        network_sha256=(
+            request.model_sha256 if network == request.model else network_sha256(network)
+        ),
         precision=request.precision,
         runtime=request.bindings.name,
         runtime_version=request.bindings.version,
-        gpu='' if request.bindings.rtx or request.gpu is None else request.gpu.name,
+        gpu='' if gpu is None else gpu.name,
+        processors=0 if gpu is None else gpu.processors,
+        memory_class=0 if gpu is None else gpu.memory_class,
         compute_capability=request.compute_capability,
         batch=request.batch,
         input=(card.input_name, 3, *size),
         output=(card.output_name, 1, *size),
+        camera=(camera.fx, camera.fy, camera.cx, camera.cy),
+        output_kind=card.output_kind,
+        normalisation=(normalisation.channels, *normalisation.mean, *normalisation.std),
         workspace=request.workspace,
     )
+
+
+def _timings(path: Path) -> bytes:
+    """What an earlier build measured; nothing where that cannot be read."""
+    try:
+        return read_own(path)
+    except OSError:
+        return b''
 
 
 def _timing_name(request: EngineRequest) -> str:

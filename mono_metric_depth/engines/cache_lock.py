@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.own_files import open_own
 from mono_metric_depth.printable import printable
 
 #: How often one that waits for another looks again (s), and says so again.
@@ -35,7 +36,7 @@ def held_lock(
     """
     # Not truncated by opening it: it holds who has it.
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(path)
     except OSError as err:
         msg = f'{path}: no engine can be kept there: {err.strerror}; set XDG_CACHE_HOME'
         raise EngineError(msg) from err

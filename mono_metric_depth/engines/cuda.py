@@ -47,11 +47,20 @@ class Gpu:
         name: Such as ``Orin`` or ``NVIDIA GeForce RTX 4090``.
         compute_capability: Such as ``8.7``.
         integrated: Whether it shares its memory with the CPU, as on a Jetson.
+        processors: How many multiprocessors it has: Jetsons of one generation share a name.
+        memory_class: Its memory (GiB), up to the next power of two: what a system keeps for
+            itself varies.
+        driver: Newest CUDA that the driver knows, such as ``12.6``.
+        cuda: CUDA's runtime in use, such as ``12.6``.
     """
 
     name: str
     compute_capability: str
     integrated: bool
+    processors: int
+    memory_class: int
+    driver: str
+    cuda: str
 
 
 def runtime() -> Any:
@@ -119,7 +128,7 @@ def find_gpu() -> Gpu:
             cause = cause.format(call('cudaRuntimeGetVersion') // 1000)
         msg = f'no GPU of NVIDIA can be used: {cause} ({name})'
         raise EngineError(msg)
-    name = call('cudaGetDeviceProperties', 0).name
+    properties = call('cudaGetDeviceProperties', 0)
     major, minor, integrated = (
         call('cudaDeviceGetAttribute', attribute, 0)
         for attribute in (
@@ -128,8 +137,22 @@ def find_gpu() -> Gpu:
             attributes.cudaDevAttrIntegrated,
         )
     )
+    name = properties.name
     text = name.decode(errors='replace') if isinstance(name, bytes) else str(name)
-    return Gpu(text.rstrip('\0'), f'{major}.{minor}', bool(integrated))
+    return Gpu(
+        text.rstrip('\0'),
+        f'{major}.{minor}',
+        bool(integrated),
+        int(properties.multiProcessorCount),
+        1 << max(0, math.ceil(math.log2(int(properties.totalGlobalMem) / (1 << 30)))),
+        _version(call('cudaDriverGetVersion')),
+        _version(call('cudaRuntimeGetVersion')),
+    )
+
+
+def _version(number: int) -> str:
+    """As CUDA writes it: 12060 is 12.6."""
+    return f'{number // 1000}.{number % 1000 // 10}'
 
 
 class SharedArray:

@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from typing import Any
 
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.cache_lock import held_lock
+from mono_metric_depth.engines.cuda import Gpu
+from mono_metric_depth.engines.own_files import read_own, require_own_folder, write_own
 from mono_metric_depth.engines.parity import Parity, parity_from_json
 from mono_metric_depth.printable import printable
 
 #: Changes with what this package does to a network before it is built, and asks of parity.
-_RECIPE = 2
+_RECIPE = 3
 _MAX_DESCRIPTION = 1 << 20
 
 
@@ -37,16 +38,22 @@ class EngineKey:
     """Everything that an engine depends on.
 
     Attributes:
-        model_sha256: Of the ONNX file as it came.
-        network_sha256: Of the ONNX file that the engine is built from, converted or not.
+        model_sha256: Of the ONNX file as it came, without its metadata: a card with another scale
+            changes no engine.
+        network_sha256: Of the ONNX file that the engine is built from, converted or not; likewise.
         precision: ``fp32``, ``fp16`` or ``int8``.
         runtime: ``tensorrt`` or ``tensorrt_rtx``.
         runtime_version: Its version.
         gpu: The GPU's name; empty where an engine holds for all of a compute capability.
+        processors, memory_class: As :class:`~mono_metric_depth.engines.cuda.Gpu` has them; 0
+            likewise.
         compute_capability: Such as ``8.7``.
         batch: Least and largest number of images at once.
         input: Name and (3, height, width) of the input.
         output: Name and (1, height, width) of the output.
+        camera: The canonical camera's fx, fy, cx, cy, through which it is checked.
+        output_kind: What the output is, by the card.
+        normalisation: Channels, means and deviations that are built into it.
         workspace: The builder's limit (bytes).
     """
 
@@ -56,10 +63,15 @@ class EngineKey:
     runtime: str
     runtime_version: str
     gpu: str
+    processors: int
+    memory_class: int
     compute_capability: str
     batch: tuple[int, int]
     input: tuple[str, int, int, int]
     output: tuple[str, int, int, int]
+    camera: tuple[float, float, float, float]
+    output_kind: str
+    normalisation: tuple[str | float, ...]
     workspace: int
 
     def values(self) -> dict[str, Any]:
@@ -80,14 +92,16 @@ class StoredEngine:
         code: The serialised engine; None for one that was refused.
         parity: How it compares with its model; None while the GPU has not run it.
         seconds: How long it took to build.
-        subject: What was compared: SHA-256 of the engine, version of the library, name of the
-            GPU. One that holds for other GPUs, too, is checked on each of them.
+        subject: What was compared: SHA-256 of the engine, versions of the library, the driver
+            and CUDA, and which GPU. One that holds for other GPUs, too, is checked on each.
+        checked_on: What it was compared on, in words.
     """
 
     code: bytes | None
     parity: Parity | None
     seconds: float
     subject: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    checked_on: str = ''
 
 
 def default_cache() -> Path:
@@ -96,15 +110,27 @@ def default_cache() -> Path:
     return Path(base) / 'mono_metric_depth' / 'engines'
 
 
-def parity_subject(key: EngineKey, code: bytes, gpu: str) -> dict[str, str]:
+def parity_subject(key: EngineKey, code: bytes, gpu: Gpu) -> dict[str, str]:
     """What a parity belongs to.
 
     Args:
         key: Of the engine.
         code: The engine.
-        gpu: Name of the GPU that it runs on.
+        gpu: The GPU that it runs on.
     """
-    return {'engine_sha256': sha256(code), 'runtime_version': key.runtime_version, 'gpu': gpu}
+    return {'engine_sha256': sha256(code), **_place(key, gpu)}
+
+
+def _place(key: EngineKey, gpu: Gpu) -> dict[str, str]:
+    """Where an engine runs: another driver may compute otherwise."""
+    return {
+        'runtime_version': key.runtime_version,
+        'gpu': gpu.name,
+        'processors': str(gpu.processors),
+        'memory_class': str(gpu.memory_class),
+        'driver': gpu.driver,
+        'cuda': gpu.cuda,
+    }
 
 
 def sha256(content: bytes) -> str:
@@ -140,7 +166,7 @@ class EngineCache:
         except OSError as err:
             msg = f'{folder}: no engine can be kept there: {err.strerror}; set XDG_CACHE_HOME'
             raise EngineError(msg) from err
-        _require_own(folder)
+        require_own_folder(folder)
 
     def path(self, key: EngineKey) -> Path:
         """Where the engine of a key lies, or would."""
@@ -150,13 +176,13 @@ class EngineCache:
         """Where something else lies that belongs to engines, such as a timing cache."""
         return self.folder / f'{self._name}-{purpose}'
 
-    def find(self, key: EngineKey, gpu: str = '') -> tuple[StoredEngine | None, str]:
-        """Look for an engine, and look at it.
+    def find(self, key: EngineKey, gpu: Gpu | None = None) -> tuple[StoredEngine | None, str]:
+        """Look for an engine, and look at it. Nothing is written.
 
         Args:
             key: What it must have been made of.
-            gpu: Name of the GPU that it is to run on; a parity that was measured on another one,
-                with another engine or library, does not count. Empty where it is not at hand.
+            gpu: The GPU that it is to run on; a parity that was measured on another one, with
+                another engine, library or driver, does not count. None where it is not at hand.
 
         Returns:
             The engine, or None and why there is none.
@@ -174,25 +200,27 @@ class EngineCache:
             parity = None if found['parity'] is None else parity_from_json(found['parity'])
             size, digest, seconds = found['bytes'], found['sha256'], float(found['seconds'])
             subject = {str(name): str(value) for name, value in found['subject'].items()}
+            checked_on = printable(str(found['checked_on']), 200)
         except (AttributeError, KeyError, TypeError, ValueError) as err:
             return None, f'{path.with_suffix(".json").name} is damaged: {err}'
-        own = (subject.get('gpu'), subject.get('runtime_version')) == (gpu, key.runtime_version)
+        place = {} if gpu is None else _place(key, gpu)
+        own = place == {name: subject.get(name) for name in place} and gpu is not None
         if parity is not None and not parity.passed:
             if own:
-                return StoredEngine(None, parity, seconds, subject), ''
-            return None, f'it was refused on {printable(str(subject.get("gpu")), 100)}'
+                return StoredEngine(None, parity, seconds, subject, checked_on), ''
+            there = f'{subject.get("gpu")}, driver {subject.get("driver")}'
+            return None, f'it was refused on {printable(there, 100)}'
         try:
-            _require_own(path)
-            if path.stat().st_size != size:
-                return None, f'{path.name} has {path.stat().st_size} bytes of {size}'
-            code = path.read_bytes()
+            code = read_own(path)
         except OSError as err:
             return None, f'{path.name} cannot be read: {err.strerror}'
+        if len(code) != size:
+            return None, f'{path.name} has {len(code)} bytes of {size}'
         if sha256(code) != digest:
             return None, f'{path.name} is not the engine that was built: its SHA-256 differs'
         if not own or subject.get('engine_sha256') != digest:
-            parity, subject = None, {}
-        return StoredEngine(code, parity, seconds, subject), ''
+            parity, subject, checked_on = None, {}, ''
+        return StoredEngine(code, parity, seconds, subject, checked_on), ''
 
     def store(self, key: EngineKey, stored: StoredEngine) -> None:
         """Keep an engine, in place of any other of its key; refused ones without their code.
@@ -207,59 +235,51 @@ class EngineCache:
             'sha256': None if stored.code is None else sha256(stored.code),
             'seconds': round(stored.seconds, 3),
             'subject': dict(stored.subject),
+            'checked_on': stored.checked_on,
             'parity': None if stored.parity is None else dataclasses.asdict(stored.parity),
         }
         if stored.code is None:
             path.unlink(missing_ok=True)
         else:
-            self.write(path, stored.code)
+            write_own(path, stored.code)
         # Last: an engine without one that names its SHA-256 does not count.
-        self.write(path.with_suffix('.json'), json.dumps(description, indent=1).encode())
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a file that appears whole or not at all, for its owner alone.
-
-        Raises:
-            EngineError: If it cannot be written.
-        """
-        try:
-            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix='.', suffix='.part')
-            try:
-                with os.fdopen(descriptor, 'wb') as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-        except OSError as err:
-            msg = f'{path} cannot be kept: {err.strerror}; make room, or set XDG_CACHE_HOME'
-            raise EngineError(msg) from err
+        write_own(path.with_suffix('.json'), json.dumps(description, indent=1).encode())
 
     def describe(self, path: Path, made_of: Mapping[str, str]) -> None:
         """Remember what a file of the cache was made of, and its SHA-256.
 
         Raises:
-            EngineError: If it cannot be written.
+            EngineError: If it cannot be read or this cannot be written.
         """
-        described = {'made_of': _made_of(made_of), 'sha256': sha256(path.read_bytes())}
-        self.write(_beside(path), json.dumps(described, indent=1).encode())
+        try:
+            content = read_own(path)
+        except OSError as err:
+            msg = f'{path} cannot be read: {err.strerror}'
+            raise EngineError(msg) from err
+        described = {'made_of': _made_of(made_of), 'sha256': sha256(content)}
+        write_own(_beside(path), json.dumps(described, indent=1).encode())
 
-    def holds(self, path: Path, made_of: Mapping[str, str]) -> bool:
+    def holds(self, path: Path, made_of: Mapping[str, str]) -> tuple[bool, str]:
         """Whether a file is there as :meth:`describe` saw it, made of the same.
+
+        Returns:
+            Whether it is; and what is wrong with it, where something is.
 
         Raises:
             EngineError: If somebody else may have written it.
         """
-        found, _ = self._description(_beside(path))
+        found, why = self._description(_beside(path))
         if found is None or found.get('made_of') != _made_of(made_of):
-            return False
+            return False, why
         try:
-            _require_own(path)
-            return found.get('sha256') == sha256(path.read_bytes())
-        except OSError:
-            return False
+            content = read_own(path)
+        except FileNotFoundError:
+            return False, ''
+        except OSError as err:
+            return False, f'{path.name} cannot be read: {err.strerror}'
+        if found.get('sha256') != sha256(content):
+            return False, f'{path.name} is not what was written: its SHA-256 differs'
+        return True, ''
 
     def building(
         self,
@@ -276,13 +296,12 @@ class EngineCache:
     def _description(self, path: Path) -> tuple[dict[str, Any] | None, str]:
         """What lies beside an engine; None, with a reason where there is something wrong."""
         try:
-            _require_own(path)
-            with path.open('rb') as file:
-                content = file.read(_MAX_DESCRIPTION)
-            found = json.loads(content)
+            found = json.loads(read_own(path, _MAX_DESCRIPTION))
         except FileNotFoundError:
             return None, ''
-        except (OSError, ValueError, RecursionError) as err:
+        except OSError as err:
+            return None, f'{path.name} is damaged: {err.strerror}'
+        except (ValueError, RecursionError) as err:
             return None, f'{path.name} is damaged: {err}'
         if not isinstance(found, dict):
             return None, f'{path.name} is damaged: it holds no object'
@@ -315,14 +334,3 @@ def _made_of(made_of: Mapping[str, str]) -> dict[str, Any]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f'{path.name}.json')
-
-
-def _require_own(path: Path) -> None:
-    """Refuse what somebody else may have written."""
-    status = path.stat()
-    if status.st_uid not in {os.getuid(), 0}:
-        msg = f'{path} belongs to another user: an engine is machine code; remove it or own it'
-        raise EngineError(msg)
-    if status.st_mode & 0o022:
-        msg = f'{path} can be written by others: an engine is machine code; chmod go-w {path}'
-        raise EngineError(msg)

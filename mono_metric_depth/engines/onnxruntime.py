@@ -30,6 +30,9 @@ PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
     ('CPUExecutionProvider', {}),
 )
 _WARM_UP_RUNS = 3
+# Where it was imported before this package could forbid it (engines/__init__.py).
+if hasattr(ort, 'disable_telemetry_events'):
+    ort.disable_telemetry_events()
 
 
 def session_options(threads: int) -> ort.SessionOptions:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,7 @@ class OpenVinoEngine:
     def __init__(
         self, path: Path | str, card: ModelCard, *, batch: int = 1, threads: int = 0
     ) -> None:
-        try:
-            import openvino
-        except ImportError as err:
-            msg = f"OpenVINO is not here ({err}): pip install 'mono_metric_depth[openvino]'"
-            raise EngineError(msg) from err
+        openvino = _openvino()
         settings: dict[str, Any] = {
             'INFERENCE_PRECISION_HINT': _PRECISION,
             # One image as fast as it goes; the other choice runs several side by side.
@@ -116,6 +114,23 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Free the network."""
         self._requests = []
+
+
+def _openvino() -> Any:
+    """The module, as it is where nobody installed what reports on its users.
+
+    Else importing it writes ~/intel/openvino_ga_cid.
+    """
+    modules: dict[str, Any] = sys.modules  # type: ignore[assignment]
+    hidden = modules.setdefault('openvino_telemetry', None)
+    try:
+        return importlib.import_module('openvino')
+    except ImportError as err:
+        msg = f"OpenVINO is not here ({err}): pip install 'mono_metric_depth[openvino]'"
+        raise EngineError(msg) from err
+    finally:
+        if hidden is None:
+            modules.pop('openvino_telemetry', None)
 
 
 def _tensors(ports: Any) -> dict[str, Tensor]:

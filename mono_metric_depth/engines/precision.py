@@ -5,15 +5,18 @@
 TensorRT 11 takes precision from the network alone, and TensorRT 10 can, so the ONNX file is
 converted before an engine is built. Input and output stay float32, and so do the last convolution
 and what turns it into depth: far depth is a small difference there. ONNX Runtime's own tools do
-the converting. What is converted keeps its card, and says what it was made from.
+the converting. What is converted has no card, so that nobody runs it with an older scale than that
+of its model, and says what it was made from.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,8 +29,8 @@ from numpy.typing import NDArray
 
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.network_image import normalised
-from mono_metric_depth.model_card import METADATA_KEY, ModelCard
-from mono_metric_depth.onnx_metadata import read_metadata, write_metadata
+from mono_metric_depth.model_card import ModelCard
+from mono_metric_depth.onnx_metadata import network_sha256, read_metadata, write_metadata
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 #: In the metadata of a converted file: what it was made from and how.
@@ -42,7 +45,7 @@ def convert_model(
     precision: str,
     frames: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Write a model in another precision. The file appears whole or not at all.
+    """Write a model in another precision. It appears whole or not at all, for its owner alone.
 
     Args:
         source: The ONNX file.
@@ -53,7 +56,8 @@ def convert_model(
         frames: (n, height, width, 4) uint8, images that show int8 the range of each activation.
 
     Raises:
-        EngineError: If the network cannot be converted, or what converts it is not installed.
+        EngineError: If the network cannot be converted or written, or what converts it is not
+            installed.
     """
     try:
         importlib.import_module('onnx')
@@ -65,28 +69,47 @@ def convert_model(
         raise ValueError(msg)
     conversion = {
         'precision': precision,
-        'model_sha256': file_sha256(source),
+        'model_sha256': network_sha256(source),
         'onnxruntime': ort.__version__,
     }
     if frames is not None:
         conversion |= {'frames': len(frames), 'frames_sha256': _digest(frames)}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.stem}.') as folder:
-        part = Path(folder) / 'converted.onnx'
-        try:
-            folded = _folded(source, Path(folder) / 'folded.onnx')
-            if precision == 'fp16':
-                _to_half(folded, part)
-            else:
-                assert frames is not None
-                _to_int8(folded, part, card, frames)
-        except Exception as err:  # the tools raise whatever goes wrong inside
-            msg = f'{source}: the network cannot be converted to {precision}: {err}'
-            raise EngineError(msg) from err
-        metadata = {CONVERSION_KEY: json.dumps(conversion)}
-        metadata[METADATA_KEY] = read_metadata(source)[METADATA_KEY]
-        write_metadata(part, metadata)
-        part.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.stem}.') as folder:
+            part = Path(folder) / 'converted.onnx'
+            try:
+                folded = _folded(source, Path(folder) / 'folded.onnx')
+                if precision == 'fp16':
+                    _to_half(folded, part)
+                else:
+                    assert frames is not None
+                    _to_int8(folded, part, card, frames)
+                write_metadata(part, {CONVERSION_KEY: json.dumps(conversion)})
+                part.chmod(0o600)  # whatever the umask: others may not have written it
+                part.replace(target)
+            except Exception as err:  # the tools raise whatever goes wrong inside
+                full = _full_disk(err, source, (target.parent, Path(tempfile.gettempdir())))
+                reason = f'no space left in {full}; make room' if full else err
+                msg = f'{source}: the network cannot be converted to {precision}: {reason}'
+                raise EngineError(msg) from err
+    except OSError as err:
+        msg = f'{target} cannot be kept: {err.strerror}; make room, or set XDG_CACHE_HOME'
+        raise EngineError(msg) from err
+
+
+def _full_disk(err: Exception, source: Path, folders: tuple[Path, ...]) -> Path | None:
+    """The folder without room for another copy of a model, if that is why it was not converted.
+
+    ONNX Runtime only says that it could not write.
+    """
+    if isinstance(err, OSError) and err.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    needed = source.stat().st_size
+    short = [folder for folder in folders if shutil.disk_usage(folder).free < needed]
+    if isinstance(err, OSError):
+        short += [folders[0]]
+    return short[0] if short else None
 
 
 def conversion_of(path: Path) -> Mapping[str, Any]:
@@ -96,15 +119,6 @@ def conversion_of(path: Path) -> Mapping[str, Any]:
     except (KeyError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open('rb') as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _digest(frames: NDArray[np.uint8]) -> str:
@@ -124,6 +138,7 @@ def _folded(source: Path, target: Path) -> Any:
     options.log_severity_level = 3
     ort.InferenceSession(str(source), options, providers=['CPUExecutionProvider'])
     model = onnx.load(target)
+    del model.metadata_props[:]  # the card
     # ONNX Runtime lists every operator set that it knows.
     used = {node.domain for node in model.graph.node}
     kept = [entry for entry in model.opset_import if entry.domain in used]
