@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -31,6 +32,10 @@ SHIPPED_MODELS = ('default', 'nano')
 _LOG = logging.getLogger(__name__)
 _ALIGNMENTS = 8
 _LEAST_COVERAGE = 0.05
+#: Below this, the node and ``replay`` warn.
+_GOOD_COVERAGE = 0.5
+#: A camera that is turned by so much (degrees) sees little for that reason.
+_ASIDE = 10.0
 #: An output between this and its inverse divides and multiplies without overflow.
 _USUAL = 1e-12
 
@@ -68,6 +73,29 @@ class EstimatorError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def coverage_warning(coverage: float, mount: Mount | None) -> str:
+    """What speaks against a camera that sees little of the canonical camera.
+
+    Args:
+        coverage: Share of the canonical camera's pixels that it sees.
+        mount: Its attitude, where known.
+
+    Returns:
+        A warning in words; '' if it sees enough.
+    """
+    if coverage >= _GOOD_COVERAGE:
+        return ''
+    text = f'the camera sees {coverage:.0%} of what the network was trained on'
+    degrees = 0.0 if mount is None else math.degrees(mount.yaw)
+    if abs(degrees) < _ASIDE:
+        return f'{text}, depth may be less exact: check its calibration and mounting angles'
+    side = 'left' if degrees > 0 else 'right'
+    return (
+        f'{text}: it looks {abs(degrees):.0f} degrees to the {side}, the network along the road, '
+        'and where they do not overlap there is no depth'
+    )
 
 
 class DepthEstimate:
@@ -256,11 +284,7 @@ class DepthEstimator:
             mount = Mount(mount.pitch, mount.roll, mount.yaw)
         alignment = self._alignment(camera, mount)
         if alignment.coverage < _LEAST_COVERAGE:
-            msg = (
-                f'the camera sees {alignment.coverage:.0%} of what the network was trained on; '
-                'check its calibration and mounting angles'
-            )
-            raise EstimatorError('coverage', msg)
+            raise EstimatorError('coverage', coverage_warning(alignment.coverage, mount))
         self._newest = (camera, asked, alignment)
         return alignment
 

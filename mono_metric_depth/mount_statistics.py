@@ -58,7 +58,7 @@ def mount_statistics(mounts: Iterable[Mount | None]) -> MountStatistics | None:
 
 
 def mean_mount(mounts: Iterable[Mount | None]) -> Mount | None:
-    """What calibration knows of a drive: pitch, roll and height without their jitter.
+    """What calibration knows of a drive: attitude and height without their jitter.
 
     Args:
         mounts: Of its frames, None where it is not known.
@@ -69,6 +69,7 @@ def mean_mount(mounts: Iterable[Mount | None]) -> Mount | None:
     known = [mount for mount in mounts if mount is not None]
     if not known:
         return None
-    pitch, roll = np.mean([(mount.pitch, mount.roll) for mount in known], axis=0)
+    angles = np.mean([(mount.pitch, mount.roll, mount.yaw) for mount in known], axis=0)
     heights = [mount.height for mount in known if mount.height is not None]
-    return Mount(float(pitch), float(roll), height=float(np.mean(heights)) if heights else None)
+    pitch, roll, yaw = (float(angle) for angle in angles)
+    return Mount(pitch, roll, yaw, float(np.mean(heights)) if heights else None)

@@ -307,9 +307,12 @@ def test_image_and_camera_of_different_size_are_refused() -> None:
 def test_a_camera_that_sees_nothing_the_network_knows_is_refused() -> None:
     tele = Camera(64, 48, 3000.0, 3000.0, 31.5, 23.5)
     estimator = still()
-    for camera, mount in ((tele, None), (CAMERA, Mount(yaw=1.4))):
+    for camera, mount, said in (
+        (tele, None, 'check its calibration'),
+        (CAMERA, Mount(yaw=1.4), 'it looks 80 degrees to the left'),
+    ):
         for _ in range(2):
-            with pytest.raises(EstimatorError, match='check its calibration') as caught:
+            with pytest.raises(EstimatorError, match=said) as caught:
                 estimator.estimate(plain(), camera, mount)
             assert caught.value.reason == 'coverage'
 

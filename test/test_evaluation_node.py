@@ -32,6 +32,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
+from mono_metric_depth.datasets.lidar import depth_from_points
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.evaluator import unscaled_depth
 from mono_metric_depth.evaluation.image_errors import image_errors
@@ -63,6 +64,7 @@ class Drive:
         kinds: dict[str, Any] = {
             'depth/image': ImageMessage,
             'depth/camera_info': CameraInfo,
+            'camera_info': CameraInfo,
             'truth/image': ImageMessage,
             'truth/camera_info': CameraInfo,
             'truth/points': PointCloud2,
@@ -253,6 +255,80 @@ def test_a_lidar_is_compared_through_its_transform(drive: Drive) -> None:
     assert float(values['RMSE (m)']) > 1
 
 
+@pytest.mark.parametrize('resolution', ['network', 'input'])
+def test_coverage_is_of_the_truth_that_the_camera_sees(
+    drive: Drive, tiny_model: Path, resolution: Any
+) -> None:
+    # Narrower than what the network sees, and higher: NaN around it, as in evaluate.
+    camera = Camera(40, 60, 60.0, 60.0, 19.5, 29.5)
+    wide = Camera(160, 120, 60.0, 60.0, 79.5, 59.5)
+    estimator = DepthEstimator.load(tiny_model, threads=1)
+    image = np.zeros((60, 40, 3), np.uint8)
+    estimate = estimator.estimate(Image(image, 'rgb'), camera)
+    true = depth_from_points((wide.rays() * scene(wide)[..., None]).reshape(-1, 3), camera)
+    protocol = PROTOCOLS['all_pixels'].within(estimator.card.depth_range)
+    frame = Frame(0, image, camera, true)
+    offline = image_errors(unscaled_depth(estimator, frame, None), true, estimator.scale, protocol)
+    coverage = offline['seen'] / offline['pixels']
+    assert 0.3 < coverage < 0.7
+    published, depth_camera = estimate.depth(resolution).copy(), estimate.camera(resolution)
+    told = [False]
+
+    def again() -> None:
+        stamp = next(_stamps)
+        drive.send('depth/image', depth_image(published), stamp)
+        drive.send('depth/camera_info', info_message(depth_camera), stamp)
+        if told[0]:
+            drive.send('camera_info', info_message(camera), stamp)
+        drive.send('truth/points', cloud(points(scene(wide), wide)), stamp, 'lidar')
+
+    node = drive.start(model=str(tiny_model), window=3, **LIDAR)
+    if resolution == 'network':
+        drive.until(lambda: drive.says('coverage not known'), again)
+        told[0] = True
+    known = lambda: 'nan' not in drive.values().get('coverage', 'nan')  # noqa: E731
+    drive.until(known, again)
+    found = {name: float(value) for name, value in drive.values().items()}
+    exact = 6e-5 if resolution == 'input' else 0.04  # a row of 32
+    assert found['coverage'] == pytest.approx(coverage, abs=exact)
+    assert found['AbsRel'] == pytest.approx(offline['transferred'].abs_rel, rel=exact)
+    assert node._comparison.overall()['coverage'] == pytest.approx(coverage, abs=exact)
+
+
+@pytest.mark.parametrize(
+    'given', [[0.0, -0.5, 0.0, 0.5, -0.5, 0.5, 0.5], LIDAR['lidar_transform']]
+)
+def test_where_the_lidar_is_may_be_a_list_or_a_text(drive: Drive, given: Any) -> None:
+    node = drive.start(truth='lidar', lidar_transform=given)
+    assert node._given is not None
+    matrix, _ = node._given.transform('depth', 0, 'lidar', 0)
+    # A point ahead of the LiDAR is in front of the camera, half a metre higher.
+    assert matrix @ (10, 0, 0, 1) == pytest.approx((0, -0.5, 10, 1))
+    told = node.describe_parameter('lidar_transform').description
+    assert 'points of the LiDAR into the optical frame of depth' in told
+
+
+def test_what_found_no_partner_is_counted(drive: Drive) -> None:
+    node = drive.start()
+
+    def again() -> None:
+        send_pair(drive)
+        send_truth(drive, next(_stamps))
+
+    drive.until(lambda: int(drive.values().get('truth without depth', 0)) > 2, again)
+    waiting = node._pairs.waiting()[0]
+    drive.until(
+        lambda: node._pairs.waiting()[0] > waiting, lambda: send_depth(drive, next(_stamps))
+    )
+    lines = node.summary().splitlines()
+    count = node._pairs.waiting()[0]
+    assert f'  not compared, ended before its partner came: {count}' in lines
+    unused = node._pairs.unused + node._pairs.waiting()[1]
+    assert f'  ground truth without depth within 0.02 s: {unused}' in lines
+    compared, received = node._comparison, node._received
+    assert received['depth'] == compared.images + compared.dropped.total() + count
+
+
 def test_a_lidar_without_a_transform_is_refused(drive: Drive) -> None:
     try:
         import tf2_msgs  # noqa: F401
@@ -419,6 +495,15 @@ def test_the_nearest_truth_is_awaited() -> None:
     assert settled(pairs, ('d', 130)) == [(130, 130)]
     assert settled(pairs, ('d', 151), ('t', 200)) == [(151, None)]
     assert pairs.nearest == pytest.approx(21e-9)
+
+
+def test_truth_that_goes_by_unused_is_counted() -> None:
+    pairs = StampPairs(20, 3)
+    events = [('d', 0), *[('t', 100 * index) for index in range(6)]]
+    assert settled(pairs, *events) == [(0, 0)]
+    assert (pairs.unused, pairs.waiting()) == (2, (0, 3))
+    assert settled(pairs, ('d', 500)) == [(500, 500)]
+    assert pairs.waiting() == (0, 2)
 
 
 def test_few_wait_at_most() -> None:

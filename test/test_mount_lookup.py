@@ -17,6 +17,7 @@ pytest.importorskip('rclpy')
 
 from rosbags.typesys import Stores, get_typestore
 
+from mono_metric_depth.camera import Mount
 from mono_metric_depth.nodes import mount_lookup
 from mono_metric_depth.nodes.mount_lookup import MountLookup
 from mono_metric_depth.nodes.parameters import Parameters
@@ -139,18 +140,30 @@ def test_a_parameter_counts_and_its_conflict_with_tf_is_told(node: Subscriber) -
     assert 'say height 1.800 m' in lookup.mount(OPTICAL, Parameters(camera_height=1.8)).problem
 
 
-@pytest.mark.parametrize('yaw', [0.2, 0.6, math.pi / 2, -math.pi / 2, math.pi])
-def test_a_camera_that_looks_aside_is_levelled_and_keeps_its_direction(
+@pytest.mark.parametrize('yaw', [0.2, -0.9, 1.5])
+def test_the_yaw_of_a_camera_that_looks_aside_is_known_however_far(
     node: Subscriber, yaw: float
 ) -> None:
+    lookup = looks_aside(node, yaw)
+    found = lookup.mount(OPTICAL, Parameters())
+    mount = found.mount
+    assert (mount.pitch, mount.roll, mount.yaw) == pytest.approx((0.1, 0.03, yaw), abs=1e-9)
+    assert mount.height == pytest.approx(1.2)
+    assert found.problem == ''
+
+
+def test_a_camera_that_looks_back_has_no_mount_from_tf(node: Subscriber) -> None:
+    found = looks_aside(node, math.pi).mount(OPTICAL, Parameters())
+    assert found.mount == Mount()
+    assert 'is unusable: mount yaw must lie within' in found.problem
+
+
+def looks_aside(node: Subscriber, yaw: float) -> MountLookup:
     lookup = MountLookup(node, 'base_link')
     rotation = quaternion(roll=0.03, pitch=0.1, yaw=yaw)
     lens = ('side', OPTICAL, (0.0, 0.0, 0.0), TO_OPTICAL)
     node.topics['/tf_static'](transforms(('base_link', 'side', (0, 0, 1.2), rotation), lens))
-    mount = lookup.mount(OPTICAL, Parameters()).mount
-    expected = yaw if yaw == 0.2 else 0.0
-    assert (mount.pitch, mount.roll, mount.yaw) == pytest.approx((0.1, 0.03, expected), abs=1e-9)
-    assert mount.height == pytest.approx(1.2)
+    return lookup
 
 
 def test_what_is_missing_is_told_and_parameters_are_assumed(

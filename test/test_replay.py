@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -43,9 +45,13 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from mono_metric_depth.commands import replay
-from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.camera import Mount
+from mono_metric_depth.commands import evaluate, replay
+from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets.bag import deserialized, write_drive
 from mono_metric_depth.datasets.bag_sequence import BagSequence
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.frame import Frame
 
 MCAP, SQLITE3 = StoragePlugin.MCAP, StoragePlugin.SQLITE3
 STEP = 10**8
@@ -245,6 +251,97 @@ def test_what_is_added_is_what_the_node_publishes(
                 assert [(f.name, f.offset, f.datatype, f.count) for f in mine.fields] == [
                     (f.name, f.offset, f.datatype, f.count) for f in message.fields
                 ]
+
+
+# Cameras that look aside.
+
+
+def turned(yaw: float) -> Mount:
+    return Mount(0.05, -0.02, yaw, 1.5)
+
+
+def drive_aside(path: Path, yaw: float) -> Path:
+    """A bag whose camera looks aside, with true depth that no network's yields exactly."""
+    rng = np.random.default_rng(1)
+    depth = np.linspace(5, 40, 32)[:, None] * rng.lognormal(0, 0.3, (32, 80)).clip(0.5, 1.9)
+    write_drive(
+        path,
+        [
+            Frame(FIRST + i * STEP, picture(i, 80, 32), VIEW, depth.astype(np.float32), mount=m)
+            for i, m in enumerate([turned(yaw)] * 3)
+        ],
+    )
+    return path
+
+
+def test_evaluate_judges_the_depth_that_replay_writes_and_training_has_the_same_view(
+    run: Callable[..., None], tiny_model: Path, tmp_path: Path
+) -> None:
+    bag = drive_aside(tmp_path / 'bag', -0.6)
+    run(bag, tmp_path / 'out', '--depth-resolution', 'input')
+    truth = BagSequence(bag)
+    errors, seen, pixels = [], 0, 0
+    for topic, _, kind, data in contents(tmp_path / 'out'):
+        if topic != '/camera/depth/image':
+            continue
+        message = deserialized(kind, data)
+        depth = np.frombuffer(bytes(message.data), np.float32).reshape(32, 80)
+        true = truth[len(errors)].depth
+        assert true is not None
+        known = ~np.isnan(depth)
+        seen, pixels = seen + known.sum(), pixels + depth.size
+        published = depth[known].clip(1, 80)
+        errors.append(np.mean(np.abs(published - true[known]) / true[known]))
+    assert 0.1 < seen / pixels < 0.5
+    evaluated = tmp_path / 'evaluated'
+    data = ['--data', f'{bag}', '--output', f'{evaluated}', '--processes', '1']
+    evaluate.main([f'{tiny_model}', *data, '--protocol', 'all_pixels'])
+    (found,) = json.loads((evaluated / 'evaluation.json').read_text())['models']
+    scores = found['scalings']['transferred']
+    assert scores['abs_rel']['value'] == pytest.approx(np.mean(errors), abs=1e-4)
+    with (evaluated / 'images.csv').open(newline='') as file:
+        (first, *_) = csv.DictReader(file)
+    assert float(first['coverage']) == pytest.approx(seen / pixels, abs=1e-4)
+    pytest.importorskip('torch')
+    from mono_metric_depth.training.aligned_drive import align_drive
+
+    (drive,) = align_drive(truth, TINY_CAMERA, levelled=True, with_depth=False)
+    view = DepthEstimator.load(tiny_model, threads=1).alignment(truth.camera, turned(-0.6))
+    np.testing.assert_array_equal(drive.seen, view.seen)
+
+
+def test_a_camera_that_sees_little_of_the_networks_view_is_named(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = drive_aside(tmp_path / 'bag', 0.6)
+    run(bag, tmp_path / 'out')
+    out = capsys.readouterr().out
+    assert 'warning: /camera/image_raw: the camera sees ' in out
+    assert 'it looks 34 degrees to the left, the network along the road' in out
+    assert '; --yaw 0 gives depth of all that it sees, less exact' in out
+    assert '3 of 3 images were given depth' in out
+    # What is not given is as /tf_static says.
+    run(bag, tmp_path / 'ahead', '--yaw', 0)
+    out = capsys.readouterr().out
+    assert (
+        '/camera/image_raw with /camera/camera_info: pitch +0.050, roll -0.020, yaw +0.000 rad'
+        in out
+    )
+    assert '/camera/image_raw: coverage 9' in out
+    assert 'warning' not in out
+
+
+def test_a_bag_without_stamps_is_refused_as_elsewhere(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    messages = [info(0, '/camera/camera_info', VIEW)]
+    messages += [raw(0, picture(i, 80, 32), '/camera/image_raw') for i in range(3)]
+    bag = write_bag(tmp_path / 'bag', messages)
+    said = refused(bag, tmp_path / 'out')
+    assert 'every message of /camera/image_raw has the stamp 0 ns; let the camera dr' in said
+    with pytest.raises(DatasetError) as caught:
+        BagSequence(bag)
+    assert said == f'error: {caught.value}'
 
 
 def test_options_are_the_nodes_parameters() -> None:

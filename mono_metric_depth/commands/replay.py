@@ -27,7 +27,12 @@ from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets.bag_metadata import STORAGES
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, model_file
+from mono_metric_depth.estimator import (
+    DEFAULT_MODEL,
+    DepthEstimator,
+    coverage_warning,
+    model_file,
+)
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
 
@@ -104,8 +109,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    angles = [getattr(options, name) for name in ('pitch', 'roll', 'yaw')]
-    mount = None if angles == [None] * 3 else Mount(*(angle or 0.0 for angle in angles))
+    angles = {name: getattr(options, name) for name in ('pitch', 'roll', 'yaw')}
     names = [field.name for field in dataclasses.fields(OutputOptions)]
     made = OutputOptions(**{name: getattr(options, name) for name in names})
     if options.output.exists():
@@ -119,7 +123,7 @@ def _replay(options: argparse.Namespace) -> None:
         made,
         images=options.image_topic,
         leave_out=options.leave_out,
-        mount=mount,
+        angles={name: angle for name, angle in angles.items() if angle is not None},
         rectified=options.rectified,
     )
     storage = options.storage or _storage(options.bag)
@@ -162,7 +166,7 @@ def _replay(options: argparse.Namespace) -> None:
         kept = f'kept in {part}' if part.exists() else 'done'
         print(f'{count} of {done.images} images are {kept}; the same command goes on')
         raise KeyboardInterrupt
-    _report(done, options.output)
+    _report(done, bag, options.output)
 
 
 @contextmanager
@@ -189,12 +193,13 @@ def _attitude(mount: Mount | None) -> str:
     return f'pitch {mount.pitch:+.3f}, roll {mount.roll:+.3f}, yaw {mount.yaw:+.3f} rad'
 
 
-def _report(done: Replayed, output: Path) -> None:
+def _report(done: Replayed, bag: BagReplay, output: Path) -> None:
     """Say what became of the images; ends with status 3 if some have no depth."""
     for line in [*done.named, *done.damage[:_NAMED]]:
         print(f'  {line}')
     if len(done.damage) > _NAMED:
         print(f'  {len(done.damage) - _NAMED} more places of the bag are damaged')
+    _report_coverage(done, bag)
     for reason, count in sorted(done.skipped.items()):
         print(f'skipped {count}: {reason}')
     lost = done.images - done.frames - done.skipped.total()
@@ -203,6 +208,20 @@ def _report(done: Replayed, output: Path) -> None:
     print(f'{done.frames} of {done.images} images were given depth, in {output}')
     if done.frames < done.images or done.damage:
         raise SystemExit(_INCOMPLETE)
+
+
+def _report_coverage(done: Replayed, bag: BagReplay) -> None:
+    """A line for each camera: what it sees of the network's view, and what speaks against it."""
+    for camera in bag.cameras:
+        total, count = done.coverage.get(camera.image, (0.0, 0))
+        if not count:
+            continue
+        warning = coverage_warning(total / count, camera.mount)
+        if warning and camera.mount is not None and camera.mount.yaw:
+            warning += '; --yaw 0 gives depth of all that it sees, less exact'
+        print(f'{camera.image}: coverage {total / count:.0%}')
+        if warning:
+            print(f'warning: {camera.image}: {warning}')
 
 
 def _storage(bag: Path) -> str:

@@ -24,6 +24,7 @@ from mono_metric_depth.datasets.bag_topics import (
     image_topic,
     info_topic,
     is_rectified,
+    require_stamps,
     truth_topic,
 )
 from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth
@@ -255,13 +256,8 @@ class _Index:
         if not self.images:
             msg = f'{self._name}: {self._topic} holds no message that can be read; record it again'
             raise DatasetError(msg)
-        stamps = {entry.stamp for entry in self.images if not entry.damage}
-        if len(stamps) == 1 and len(self.images) > 2:
-            msg = (
-                f'{self._name}: every message of {self._topic} has the stamp {stamps.pop()} ns; '
-                'let the camera driver fill in header.stamp'
-            )
-            raise DatasetError(msg)
+        stamps = (entry.stamp for entry in self.images if not entry.damage)
+        require_stamps(self._name, self._topic, stamps)
         if self._camera is None:
             msg = f'{self._name}: {self._info} holds no readable message; record it again'
             raise DatasetError(msg)

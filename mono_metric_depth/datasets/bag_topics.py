@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mono_metric_depth.datasets import DatasetError
@@ -16,6 +17,9 @@ COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 #: Encodings of sensor_msgs/Image that hold depth or disparity.
 _DEPTH_ENCODINGS = frozenset({'16UC1', '16SC1', '32FC1', '64FC1'})
+
+#: So few images may have one stamp.
+_ALIKE = 2
 
 
 def image_topic(storage: Path, topics: dict[str, StoredTopic], chosen: str) -> str:
@@ -106,6 +110,31 @@ def info_topic(topics: dict[str, StoredTopic], image: str) -> str:
         'the calibration and record both'
     )
     raise DatasetError(msg)
+
+
+def require_stamps(name: str, topic: str, stamps: Iterable[int]) -> None:
+    """Refuse images that nothing can be told apart or paired by.
+
+    Args:
+        name: The bag's, for the error.
+        topic: Theirs.
+        stamps: Of each (ns); read on until two differ.
+
+    Raises:
+        DatasetError: If there are several and all are the same.
+    """
+    first, count = -1, 0
+    for count, stamp in enumerate(stamps, 1):
+        if count == 1:
+            first = stamp
+        elif stamp != first:
+            return
+    if count > _ALIKE:
+        msg = (
+            f'{name}: every message of {topic} has the stamp {first} ns; let the camera driver '
+            'fill in header.stamp'
+        )
+        raise DatasetError(msg)
 
 
 def truth_topic(image: str) -> str:

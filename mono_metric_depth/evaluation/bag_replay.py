@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 from mono_metric_depth.camera import CameraError, Mount
 from mono_metric_depth.datasets import DatasetError
-from mono_metric_depth.datasets.bag import deserialized
+from mono_metric_depth.datasets.bag import deserialized, header_stamp
 from mono_metric_depth.datasets.bag_storage import (
     bag_messages,
     bag_topics,
@@ -33,6 +34,7 @@ from mono_metric_depth.datasets.bag_topics import (
     depth_namespace,
     image_topic,
     info_topic,
+    require_stamps,
 )
 from mono_metric_depth.datasets.calibrations import Calibrations
 from mono_metric_depth.datasets.split_bag import SplitBag
@@ -63,6 +65,8 @@ class Replayed:
         frames: How many were given depth.
         skipped: How many were not, by reason.
         named: The first of these, in words.
+        coverage: Share of the canonical camera that each image topic's camera sees, summed over
+            its images with depth, and how many these are.
         damage: Places of the bag that cannot be read.
         stopped: Whether it was ended before the bag was; another run goes on.
     """
@@ -71,6 +75,7 @@ class Replayed:
     frames: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
+    coverage: dict[str, tuple[float, int]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -83,7 +88,8 @@ class BagReplay:
         options: What to make of depth.
         images: Image topics; those of every camera if empty.
         leave_out: Topics of the bag, or of the outputs, that are not written.
-        mount: The attitude of the cameras; what /tf_static says if None.
+        angles: ``pitch``, ``roll`` and ``yaw`` of the cameras (rad); those left out are as
+            /tf_static says.
         rectified: Whether the images are rectified; if None, as their topic's name says.
 
     Attributes:
@@ -101,7 +107,7 @@ class BagReplay:
         *,
         images: Sequence[str] = (),
         leave_out: Sequence[str] = (),
-        mount: Mount | None = None,
+        angles: Mapping[str, float] | None = None,
         rectified: bool | None = None,
     ) -> None:
         self._path, self._storage = path, storage_of(path)
@@ -119,7 +125,7 @@ class BagReplay:
         except DatasetError as err:
             msg = f'{path}: {err}'
             raise DatasetError(msg) from err
-        self._calibrate(topics, mount)
+        self._calibrate(topics, angles or {})
         self.images = sum(topics[camera.image].messages for camera in self.cameras)
 
     @staticmethod
@@ -168,8 +174,8 @@ class BagReplay:
             ),
         ]
 
-    def _calibrate(self, topics: dict[str, StoredTopic], mount: Mount | None) -> None:
-        """Read /tf_static, and the first calibration of each camera."""
+    def _calibrate(self, topics: dict[str, StoredTopic], angles: Mapping[str, float]) -> None:
+        """Read /tf_static, and the first calibration and the stamps of each camera."""
         transforms = StaticTransforms()
         for _, _, kind, data in bag_messages(self._storage, {TF_STATIC} & topics.keys()):
             with contextlib.suppress(DatasetError):  # a damaged one
@@ -185,13 +191,20 @@ class BagReplay:
             except CameraError as err:
                 msg = f'{self._path}: {err}'
                 raise DatasetError(msg) from err
-            camera.mount = mount
-            if mount is None:
-                try:
-                    camera.mount = transforms.mount(camera.calibrations.frame)
-                except CameraError as err:
-                    name = camera.image
-                    _LOG.warning('%s: its mount in /tf_static is not used: %s', name, err)
+            require_stamps(str(self._path), camera.image, self._stamps(camera.image))
+            try:
+                camera.mount = transforms.mount(camera.calibrations.frame)
+            except CameraError as err:
+                name = camera.image
+                _LOG.warning('%s: its mount in /tf_static is not used: %s', name, err)
+            if angles:
+                camera.mount = replace(camera.mount or Mount(), **angles)
+
+    def _stamps(self, topic: str) -> Iterator[int]:
+        with closing(bag_messages(self._storage, {topic})) as messages:
+            for *_, data in messages:
+                with contextlib.suppress(IndexError, struct.error):  # a damaged one
+                    yield header_stamp(data)
 
     def run(
         self,
@@ -230,6 +243,7 @@ class BagReplay:
                 messages = bag.note['messages']
                 done.frames, done.named = bag.note['frames'], list(bag.note['named'])
                 done.skipped = Counter(bag.note['skipped'])
+                done.coverage = dict(bag.note.get('coverage', {}))
                 progress(done.frames + done.skipped.total())
             stages = replayed_messages(
                 self._storage,
@@ -264,6 +278,8 @@ class BagReplay:
     def _count(item: Item, done: Replayed) -> None:
         if not item.reason:
             done.frames += 1
+            total, count = done.coverage.get(item.topic, (0.0, 0))
+            done.coverage[item.topic] = total + item.coverage, count + 1
             return
         done.skipped[item.reason] += 1
         if len(done.named) < _NAMED:
@@ -280,6 +296,7 @@ def _note(messages: int, done: Replayed) -> dict[str, Any]:
         'frames': done.frames,
         'skipped': dict(done.skipped),
         'named': done.named,
+        'coverage': dict(done.coverage),
     }
 
 

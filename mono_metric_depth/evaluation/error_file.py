@@ -20,7 +20,7 @@ from mono_metric_depth.evaluation.image_errors import ImageErrors, from_json, to
 from mono_metric_depth.evaluation.protocol import Protocol
 
 #: Part of the key: raise it when errors come out differently.
-_VERSION = 2
+_VERSION = 3
 
 
 class ErrorFileError(ValueError):

@@ -36,29 +36,45 @@ class StampPairs:
         waiting: So many of each stream wait at most.
 
     Attributes:
+        unused: How many truths went by without a message to be paired with.
         nearest: How far the truth nearest to the last unpaired message was (s); NaN without any.
     """
 
     def __init__(self, tolerance: int, waiting: int) -> None:
         self._tolerance, self._waiting = tolerance, waiting
         self._depths: deque[tuple[int, Any]] = deque()
-        self._truths: deque[tuple[int, Any]] = deque(maxlen=waiting)
+        self._truths: deque[tuple[int, Any]] = deque()
+        self._used: set[int] = set()
+        self.unused = 0
         self.nearest = float('nan')
 
     def add_depth(self, stamp: int, message: Any) -> Iterator[tuple[Any, Any | None]]:
         """Take in a message to be paired; yields what this settles: message, truth or None."""
         if self._depths and stamp < self._depths[-1][0] - _BACK:
             yield from self._settled(everything=True)
-            self._truths.clear()
+            self._forget(len(self._truths))
         self._depths.append((stamp, message))
         yield from self._settled()
 
     def add_truth(self, stamp: int, message: Any) -> Iterator[tuple[Any, Any | None]]:
         """Take in a truth; yields what this settles."""
         if self._truths and stamp < self._truths[-1][0] - _BACK:
-            self._truths.clear()
+            self._forget(len(self._truths))
+        self._forget(len(self._truths) + 1 - self._waiting)
         self._truths.append((stamp, message))
         yield from self._settled()
+
+    def waiting(self) -> tuple[int, int]:
+        """How many messages, and truths that none was paired with, still wait."""
+        unused = sum(stamp not in self._used for stamp, _ in list(self._truths))
+        return len(self._depths), unused
+
+    def _forget(self, count: int) -> None:
+        """Let the oldest truths go."""
+        for _ in range(count):
+            stamp, _ = self._truths.popleft()
+            self.unused += stamp not in self._used
+            self._used.discard(stamp)
 
     def _settled(self, *, everything: bool = False) -> Iterator[tuple[Any, Any | None]]:
         while self._depths:
@@ -72,6 +88,7 @@ class StampPairs:
                 return
             self._depths.popleft()
             if best is not None and off is not None and off <= self._tolerance:
+                self._used.add(best[0])
                 yield message, best[1]
             else:
                 self.nearest = float('nan') if off is None else off * 1e-9
@@ -93,18 +110,27 @@ class LiveComparison:
     def __init__(self, window: int, protocol: Protocol) -> None:
         self._protocol = protocol
         self._recent: deque[tuple[float, ...]] = deque(maxlen=window)
-        self._sums = np.zeros(_METRICS + 1)
+        self._sums = np.zeros(_METRICS)
+        self._coverage = [0.0, 0]
         self._ratios = array('d')
         self.images = 0
         self.dropped: Counter[str] = Counter()
 
-    def add(self, published: NDArray[np.float32], true: NDArray[np.float32]) -> int:
+    def add(
+        self,
+        published: NDArray[np.float32],
+        true: NDArray[np.float32],
+        *,
+        all_in_view: bool = True,
+    ) -> int:
         """Compare an image.
 
         Args:
             published: (n,) depth (m) where true depth counts, as REP-117 has it: NaN unseen, +Inf
                 and -Inf beyond and before the model's range.
             true: (n,) true depth (m).
+            all_in_view: Whether the camera is known to see all of these; if not, the share that
+                was given depth means nothing.
 
         Returns:
             How many pixels were seen; it is compared if these are :data:`LEAST_PIXELS`.
@@ -119,9 +145,13 @@ class LiveComparison:
         known = np.isfinite(published[seen])
         known |= not known.any()
         ratio = float(np.median(measured[known] / predicted[known]))
-        figures = (*astuple(metrics), count / len(published))
+        coverage = count / len(published) if all_in_view else float('nan')
+        figures = (*astuple(metrics), coverage)
         self._recent.append((*figures, ratio))
-        self._sums += figures
+        self._sums += figures[:_METRICS]
+        if all_in_view:
+            self._coverage[0] += coverage
+            self._coverage[1] += 1
         self._ratios.append(ratio)
         self.images += 1
         return count
@@ -131,13 +161,18 @@ class LiveComparison:
         if not self._recent:
             return {}
         *figures, ratios = np.array(self._recent).T
-        return _figures([float(values.mean()) for values in figures], ratios)
+        *metrics, coverage = figures
+        known = coverage[~np.isnan(coverage)]
+        share = float(known.mean()) if known.size else float('nan')
+        return _figures([*(float(values.mean()) for values in metrics), share], ratios)
 
     def overall(self) -> dict[str, float]:
         """Figures of all images; empty before the first."""
         if not self.images:
             return {}
-        return _figures((self._sums / self.images).tolist(), np.array(self._ratios))
+        total, count = self._coverage
+        share = total / count if count else float('nan')
+        return _figures([*(self._sums / self.images).tolist(), share], np.array(self._ratios))
 
 
 def _figures(means: list[float], ratios: NDArray[np.float64]) -> dict[str, float]:

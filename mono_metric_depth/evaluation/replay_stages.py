@@ -65,6 +65,7 @@ class Item:
     view: Camera | None = None
     image: Image | None = None
     estimate: DepthEstimate | None = None
+    coverage: float = 0.0
     answers: dict[str, bytes | memoryview] = field(default_factory=dict)
     reason: str = ''
     problem: str = ''
@@ -209,4 +210,5 @@ def _answer(item: Item) -> None:
     assert item.estimate is not None
     made = item.camera.messages.make(item.header, item.info, item.estimate)
     item.answers = {item.camera.outputs[output]: data for output, data in made.items()}
+    item.coverage = item.estimate.alignment.coverage
     item.image = item.estimate = None

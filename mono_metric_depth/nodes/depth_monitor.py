@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.estimator import DepthEstimate
+from mono_metric_depth.estimator import DepthEstimate, coverage_warning
 from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.road_plane import RoadPlaneError
 from mono_metric_depth.scale_health import FRAMES, ScaleHealth
 
 #: Frames are looked at this far apart (s).
 PERIOD = 0.5
-_LEAST_COVERAGE = 0.5
 #: Levels (of 255) that say nothing about the scene, and the share of pixels that may have them.
 _BLACK, _WHITE = 8, 247
 _MOST_UNUSABLE = 0.7
@@ -71,13 +70,9 @@ class DepthMonitor:
             return
         self._due = now + PERIOD
         camera_height = mount.height or 0.0
-        coverage = estimate.alignment.coverage
         warnings = [*self._look_at_scale(estimate, mount, camera_height)]
-        if coverage < _LEAST_COVERAGE:
-            warnings.append(
-                f'the camera sees {coverage:.0%} of what the network was trained on, depth may be '
-                'less exact'
-            )
+        if little := coverage_warning(estimate.alignment.coverage, mount):
+            warnings.append(little)
         warnings += self._look_at_exposure(estimate)
         self.findings = Findings(tuple(warnings), self._values(camera_height))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -79,11 +79,14 @@ class EvaluationParameters:
         'Model that depth is of, as in depth_node: -Inf and +Inf count as the ends of its range.',
         'never',
     )
-    lidar_transform: str = parameter(
+    lidar_transform: str | Sequence[float] = parameter(
         '',
-        'The LiDAR in the optical frame of depth: x y z qx qy qz qw (m); from /tf_static if '
-        'empty.',
+        'What takes points of the LiDAR into the optical frame of depth (x right, y down, z '
+        'ahead): the place of the LiDAR there, x y z (m), then its attitude, the unit quaternion '
+        'qx qy qz qw, as "tf2_echo OPTICAL_FRAME LIDAR_FRAME" prints them; a text, or a list of '
+        'seven numbers with decimal points. From /tf_static if empty.',
         'never',
+        untyped=True,
     )
 
 
@@ -106,14 +109,17 @@ class EvaluationNode(Node):
         super().__init__('evaluation_node', **options)
         self._values = declare_table(self, EvaluationParameters)
         warn_of_unknown(self, rules_of(EvaluationParameters))
+        card = read_card(model_file(self._values.model))
+        self._canonical = card.canonical_camera
         self._protocol = Protocol('live', _MINIMUM, self._values.max_depth).within(
-            read_card(model_file(self._values.model)).depth_range
+            card.depth_range
         )
         self._comparison = LiveComparison(self._values.window, self._protocol)
         self._pairs = StampPairs(round(self._values.tolerance * 1e9), _WAITING)
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._without_info: OrderedDict[int, ImageMessage] = OrderedDict()
         self._truth_info: CameraInfo | None = None
+        self._view: CameraInfo | None = None
         self._cameras: dict[bytes, Camera] = {}
         self._received = {'depth': 0, 'truth': 0}
         self._problem, self._failed, self._compared = '', 0.0, 0.0
@@ -125,9 +131,11 @@ class EvaluationNode(Node):
         truth = self._on_truth
         self._truth_topic = 'truth/points' if lidar else 'truth/image'
         self._subscribe(PointCloud2 if lidar else ImageMessage, self._truth_topic, truth)
-        if not lidar:
+        if lidar:
+            self._subscribe(CameraInfo, 'camera_info', self._on_view)
+        else:
             self._subscribe(CameraInfo, 'truth/camera_info', self._on_truth_info)
-        elif self._given is None:
+        if lidar and self._given is None:
             self._listen_to_transforms()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Simulated time may stand still; that is when a person looks at the diagnostics.
@@ -140,15 +148,16 @@ class EvaluationNode(Node):
 
     def _lidar_transform(self) -> TransformTree | None:
         """The transform that was given as a parameter."""
-        if not self._values.lidar_transform:
+        given = self._values.lidar_transform
+        if isinstance(given, str) and not given:
             return None
         try:
-            numbers = [float(word) for word in self._values.lidar_transform.split()]
+            numbers = map(float, given.split() if isinstance(given, str) else given)
             x, y, z, qx, qy, qz, qw = numbers
-        except ValueError as err:
+        except (TypeError, ValueError) as err:
             msg = (
-                'parameter lidar_transform must be x y z qx qy qz qw, got '
-                f'{self._values.lidar_transform!r}'
+                'parameter lidar_transform must be x y z qx qy qz qw (a text or seven numbers), '
+                f'got {given!r}'
             )
             raise ValueError(msg) from err
         vector = SimpleNamespace(x=x, y=y, z=z)
@@ -205,6 +214,9 @@ class EvaluationNode(Node):
     def _on_truth_info(self, message: CameraInfo) -> None:
         self._truth_info = message
 
+    def _on_view(self, message: CameraInfo) -> None:
+        self._view = message
+
     def _on_truth(self, message: Any) -> None:
         self._received['truth'] += 1
         self._compare(self._pairs.add_truth(stamp_ns(message.header.stamp), message))
@@ -247,12 +259,16 @@ class EvaluationNode(Node):
             raise _Drop('size', msg)
         frame = message.header.frame_id
         if isinstance(truth, PointCloud2):
-            true, true_camera = self._depth_of_points(camera, frame, truth), camera
+            true_camera = self._view_of(camera, frame)
+            in_view = true_camera is not None
+            true_camera = true_camera or camera
+            true = self._depth_of_points(true_camera, frame, truth)
         else:
+            in_view = True  # truth is registered to the camera: what it knows is seen
             true, true_camera = self._depth_of_image(frame, truth)
         rows, columns = np.nonzero(self._protocol.counted(true))
         published = depth_at(depth, camera, rows, columns, true_camera)
-        seen = self._comparison.add(published, true[rows, columns])
+        seen = self._comparison.add(published, true[rows, columns], all_in_view=in_view)
         if seen < LEAST_PIXELS:
             msg = (
                 f'depth and {topic} share {seen} pixels, at least {LEAST_PIXELS} are needed: do '
@@ -260,6 +276,22 @@ class EvaluationNode(Node):
                 f'{self._values.max_depth:g} m?'
             )
             raise _Drop('no overlap', msg)
+
+    def _view_of(self, camera: Camera, frame: str) -> Camera | None:
+        """The camera that took the image; None where that is not known."""
+        size = (self._canonical.width, self._canonical.height)
+        if (camera.width, camera.height) != size:
+            return camera  # depth is per pixel of the image
+        if self._view is not None and self._view.header.frame_id == frame:
+            return self._camera(self._view)
+        topic = self.resolve_topic_name('camera_info')
+        self.get_logger().warning(
+            f'coverage is not known: no message of the camera {frame} has arrived on {topic}, and '
+            'depth at network resolution does not tell what the camera sees; remap camera_info to '
+            'that of the images',
+            throttle_duration_sec=30.0,
+        )
+        return None
 
     def _depth_of_points(self, camera: Camera, frame: str, truth: PointCloud2) -> Depth:
         if self._given is not None:
@@ -312,8 +344,16 @@ class EvaluationNode(Node):
             f'and {self._received["truth"]} of ground truth'
         ]
         lines += [f'  {name}: {value:.4f}' for name, value in found.items()]
-        dropped = sorted(self._comparison.dropped.items())
-        lines += [f'  not compared, {reason}: {count}' for reason, count in dropped]
+        waiting, unused = self._pairs.waiting()
+        waiting += len(self._without_info)
+        dropped = self._comparison.dropped.copy()
+        if waiting:
+            dropped['ended before its partner came'] = waiting
+        lines += [f'  not compared, {reason}: {n}' for reason, n in sorted(dropped.items())]
+        if unused := unused + self._pairs.unused:
+            lines.append(
+                f'  ground truth without depth within {self._values.tolerance:g} s: {unused}'
+            )
         return '\n'.join(lines)
 
     def _publish_diagnostics(self) -> None:
@@ -323,6 +363,8 @@ class EvaluationNode(Node):
             'images compared': self._comparison.images,
             'depth received': self._received['depth'],
             'truth received': self._received['truth'],
+            'truth without depth': self._pairs.unused,
+            'depth that waits': self._pairs.waiting()[0] + len(self._without_info),
             **{f'dropped: {k}': n for k, n in sorted(self._comparison.dropped.items())},
         }
         values = {**figures, **{name: str(count) for name, count in counts.items()}}
@@ -349,4 +391,6 @@ class EvaluationNode(Node):
         found = self._comparison.recent()
         error = found['scale error (published / true - 1)']
         text = f'AbsRel {found["AbsRel"]:.3f}, scale error {error:+.1%}'
-        return DiagnosticStatus.OK, f'{text}, coverage {found["coverage"]:.0%}'
+        coverage = found['coverage']
+        known = 'not known' if np.isnan(coverage) else f'{coverage:.0%}'
+        return DiagnosticStatus.OK, f'{text}, coverage {known}'

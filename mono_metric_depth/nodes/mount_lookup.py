@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -19,8 +16,6 @@ from mono_metric_depth.camera import CameraError, Mount, mount_from_transform
 from mono_metric_depth.datasets.static_transforms import StaticTransforms
 from mono_metric_depth.nodes.parameters import Parameters
 
-#: A camera that looks further aside (rad) is no badly mounted front camera: it keeps its yaw.
-ASIDE = 0.35
 #: Parameter and tf disagree from here on (rad, m).
 _ANGLE, _HEIGHT = 0.02, 0.05
 _MOST_CAMERAS = 100
@@ -150,7 +145,7 @@ class MountLookup:
                             f'tf has no way from {self._base} to {frame or "an unnamed frame"}; '
                             'the mount is taken from parameters'
                         )
-                    found: Mount | str = mount_from_transform(_ahead(transform))
+                    found: Mount | str = mount_from_transform(transform)
                 except CameraError as err:
                     found = f'the transform from {self._base} to {frame} is unusable: {err}'
                 if len(self._found) >= _MOST_CAMERAS:  # names may be made up
@@ -158,14 +153,3 @@ class MountLookup:
                 self._found[frame] = found
                 self._missing.discard(frame)
             return self._found[frame]
-
-
-def _ahead(transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The transform of a camera that looks aside, turned about the vertical to look ahead."""
-    forward = transform[:3, 2]
-    yaw = math.atan2(forward[1], forward[0])
-    if abs(yaw) <= ASIDE:
-        return transform
-    turn = np.eye(4)
-    turn[:2, :2] = [[math.cos(yaw), math.sin(yaw)], [-math.sin(yaw), math.cos(yaw)]]
-    return np.asarray(turn @ transform)

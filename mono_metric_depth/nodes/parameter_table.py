@@ -27,6 +27,7 @@ class Rule:
         changes: When it may change.
         span: Least and largest value of a number.
         choices: Allowed values of a string; any if empty.
+        untyped: Whether its value may have another type than its default.
         own: Whether each of several cameras may have a value of its own, named CAMERA.NAME.
     """
 
@@ -34,6 +35,7 @@ class Rule:
     changes: Changes
     span: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
+    untyped: bool = False
     own: bool = False
 
 
@@ -110,7 +112,11 @@ def check_choices(values: Any, rules: Mapping[str, Rule]) -> None:
 
 def descriptor(rule: Rule, default: Any) -> ParameterDescriptor:
     """What a node tells of a parameter."""
-    told = ParameterDescriptor(description=rule.description, read_only=rule.changes == 'never')
+    told = ParameterDescriptor(
+        description=rule.description,
+        read_only=rule.changes == 'never',
+        dynamic_typing=rule.untyped,
+    )
     constraints = [f'one of {", ".join(rule.choices)}'] if rule.choices else []
     if rule.changes == 'unconfigured':
         constraints.append('changes only while the node is unconfigured')

@@ -30,7 +30,7 @@ from mono_metric_depth.training.aligned_drive import (
 from mono_metric_depth.workers import end_with_parent
 
 #: Part of the cache's key: raise it when frames come out differently.
-_CACHE_VERSION = 6
+_CACHE_VERSION = 7
 #: Processes that render on one GPU at once; each takes memory there.
 _ON_A_GPU = 4
 #: Processes that make drives while others are trained on.
@@ -158,10 +158,10 @@ def _file_version(name: str) -> list[tuple[str, int, int]]:
 
 def _load(job: _Job) -> list[AlignedDrive]:
     with np.load(job.file, allow_pickle=False) as data:
-        pitch, roll, height = (float(value) for value in data['mount'])
+        pitch, roll, yaw, height = (float(value) for value in data['mount'])
         mount = None
         if math.isfinite(pitch):
-            mount = Mount(pitch, roll, height=height if math.isfinite(height) else None)
+            mount = Mount(pitch, roll, yaw, height if math.isfinite(height) else None)
         fx, fy, cx, cy = (float(value) for value in data['camera'])
         camera = Camera(job.canonical.width, job.canonical.height, fx, fy, cx, cy)
         count = sum(name.startswith('images') for name in data.files)
@@ -238,7 +238,9 @@ def _align(job: _Job) -> None:
     pieces = _pieces(job)
     mount = pieces[0].mount
     camera = pieces[0].camera
-    known = (math.nan,) * 3 if mount is None else (mount.pitch, mount.roll, mount.height)
+    known: tuple[float | None, ...] = (math.nan,) * 4
+    if mount is not None:
+        known = (mount.pitch, mount.roll, mount.yaw, mount.height)
     arrays: dict[str, NDArray[Any]] = {
         'seen': pieces[0].seen,
         'camera': np.array((camera.fx, camera.fy, camera.cx, camera.cy)),
