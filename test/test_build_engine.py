@@ -94,7 +94,7 @@ def test_networks_are_built_into_real_engines(
 ) -> None:
     assert capability in buildable_capabilities(rtx)
     path = models[name, precision]
-    network = built_network(name, path.read_bytes(), read_card(path), 4)
+    network = built_network(name, path.read_bytes(), read_card(path), (1, 4))
     plan = build_plan(rtx, network, PlanOptions((1, 4), capability), progress=False)
     assert rtx.trt.Runtime(rtx.logger()).engine_header_size < len(plan.code)
     # The weights are all there, in their own precision.
@@ -163,8 +163,8 @@ def test_a_network_that_cannot_be_read_or_built_is_named(rtx: Bindings, tmp_path
     with pytest.raises(EngineError, match='tensorrt_rtx .* cannot read the network: .*parse'):
         build_plan(rtx, content[: len(content) // 2], options, progress=False)
     with pytest.raises(EngineError, match='tiny: the network cannot be read'):
-        built_network('tiny', content[: len(content) // 2], make_card(), 1)
-    content = built_network('tiny', content, make_card(), 1)
+        built_network('tiny', content[: len(content) // 2], make_card(), (1, 1))
+    content = built_network('tiny', content, make_card(), (1, 1))
     with pytest.raises(EngineError, match=r'compute capability 7\.5, .*, not 8\.7'):
         build_plan(rtx, content, PlanOptions((1, 1), '8.7'), progress=False)
 
@@ -183,7 +183,7 @@ def test_an_interrupt_stops_a_build(rtx: Bindings, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
 
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt_plan.tqdm', Bar)
-    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), 1)
+    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), (1, 1))
     with pytest.raises(KeyboardInterrupt):
         build_plan(rtx, network, PlanOptions((1, 1), '8.9'))
 

@@ -235,7 +235,7 @@ def test_a_runtime_cache_that_cannot_be_kept_stops_nothing(
 
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt.tempfile.mkstemp', full)
     card = make_card()
-    content = built_network('tiny', machine.model.read_bytes(), card, 1)
+    content = built_network('tiny', machine.model.read_bytes(), card, (1, 1))
     options = PlanOptions((1, 1), '8.9')
     plan = build_plan(machine.trt.bindings(), content, options, progress=False)
     engine = TensorRTEngine(
@@ -254,7 +254,7 @@ def test_a_runtime_cache_that_cannot_be_kept_stops_nothing(
 def test_an_engine_of_another_network_is_refused(robot_machine: Machine, wrong: str) -> None:
     content = robot_machine.model.read_bytes()
     if wrong == 'a size':
-        content = built_network('tiny', content, make_card(), 1)
+        content = built_network('tiny', content, make_card(), (1, 1))
     bindings = robot_machine.trt.bindings()
     plan = build_plan(bindings, content, PlanOptions((1, 1), '8.9'), progress=False)
     card = make_card(canonical_camera=CANONICAL.resized(64, 48))
