@@ -151,6 +151,24 @@ def test_what_cannot_be_recorded_runs_all_the_same(robot_machine: Machine) -> No
     assert robot_machine.cuda.calls.count('cudaMemcpyAsync') == 2
 
 
+@pytest.mark.parametrize(
+    'step', ['cudaStreamBeginCapture', 'cudaStreamEndCapture', 'cudaGraphInstantiate']
+)
+def test_an_engine_of_which_no_graph_can_be_made_runs_without(
+    robot_machine: Machine, step: str
+) -> None:
+    robot_machine.cuda.failing = step
+    engine = robot_machine.open()
+    assert step in robot_machine.cuda.calls
+    robot_machine.cuda.calls.clear()
+    engine.input[:] = (51, 51, 51, 1)
+    engine.run(2)
+    np.testing.assert_allclose(engine.output[:2], 0.2, rtol=1e-5)
+    assert 'cudaGraphLaunch' not in robot_machine.cuda.calls
+    engine.close()
+    assert not robot_machine.cuda.memory
+
+
 def test_nothing_is_copied_where_gpu_and_cpu_share_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
