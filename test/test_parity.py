@@ -78,6 +78,9 @@ def default_frames(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
         'mono_metric_depth.engines.depth_comparison.OnnxRuntimeEngine', RememberingEngine
     )
     monkeypatch.setattr('test_parity.OnnxRuntimeEngine', RememberingEngine)
+    monkeypatch.setattr(
+        'mono_metric_depth.engines.parity.parity_frames', lambda card: default_inputs()
+    )
     return default_inputs()
 
 

@@ -88,7 +88,8 @@ def make_machine(
     simulated = Cuda(capability=(8, 9), **options)
     monkeypatch.setattr(cuda, 'runtime', lambda: simulated)
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt.runtime', lambda: simulated)
-    monkeypatch.setattr('mono_metric_depth.engines.built_engine.parity_frames', tiny_frames)
+    for module in ('built_engine', 'parity'):
+        monkeypatch.setattr(f'mono_metric_depth.engines.{module}.parity_frames', tiny_frames)
     model = write_model(folder / 'tiny.onnx')
     write_card(model, make_card())
     return Machine(folder, model, simulated, SimulatedTensorRT(version, simulated))
