@@ -22,6 +22,7 @@ import torch
 from mono_metric_depth.datasets import open_sequence
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.network_image import factor_and_offset
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import TOLERANCES, Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
@@ -34,7 +35,7 @@ from mono_metric_depth.training.networks.onnx_weights import load_network
 
 CARD = read_card(DEFAULT_MODEL)
 BATCHES = (1, 6)
-ROUNDS = 200
+WARM_UP, ROUNDS = 20, 200
 #: Not those that engines are checked on.
 CALIBRATION = tuple(
     f'world:{domain}:{seed}x40' for domain in ('town', 'suburb') for seed in (3, 4)
@@ -73,12 +74,12 @@ def main() -> None:
             show(precision, engine.parity)
             run = functools.partial(engine.run, batch)
             times[f'{bindings} {precision}'] = seconds = median_time(run)
-            if batch == 1:
-                whole = frame_time(engine)
-                print(f'{precision}: {1 - seconds / whole:.0%} of a frame is not the network')
+            whole = frames_time(engine, batch)
+            share = 1 - seconds / whole
+            print(f'{precision}, batch {batch}: {share:.0%} of the time is not the network')
             engine.close()
-        eager = times['torch eager']
-        print(f'batch {batch}, {gpu.name}, upload and download included')
+        eager = times['torch fp32 eager']
+        print(f'batch {batch}, {gpu.name}, upload of bytes and download included, no TF32')
         for name, seconds in times.items():
             rate, gain = batch / seconds, eager / seconds
             print(f'  {name:28} {seconds * 1e3:7.3f} ms {rate:8.0f} images/s {gain:.2f}x')
@@ -96,12 +97,13 @@ def network_inputs() -> np.ndarray:
     return np.stack(inputs)
 
 
-def frame_time(engine: Engine) -> float:
-    """Seconds from an image to scaled inverse depth."""
+def frames_time(engine: Engine, batch: int) -> float:
+    """Seconds from so many images to their scaled inverse depth."""
     estimator = DepthEstimator(engine, CARD)
     frame = open_sequence(CALIBRATION[0])[0]
-    image = Image(frame.image, 'rgb')
-    return median_time(lambda: estimator.estimate(image, frame.camera, frame.mount))
+    images = [(Image(frame.image, 'rgb'), frame.camera, frame.mount)] * batch
+    buffers = [estimator.buffer() for _ in images]
+    return median_time(lambda: estimator.estimate_batch(images, buffers))
 
 
 def parity(engine: Engine, precision: str) -> Parity:
@@ -114,32 +116,58 @@ def show(precision: str, found: Parity) -> None:
     print(f'{precision}: {found}; allowed {TOLERANCES[precision]}')
 
 
-def torch_times(batch: int) -> dict[str, float]:
-    """Seconds of a run by torch, from and to pinned memory as the engines do it."""
-    network = load_network(DEFAULT_MODEL).cuda().eval()
-    camera = CARD.canonical_camera
-    shape = (batch, 3, camera.height, camera.width)
-    host = torch.zeros(shape).pin_memory()
-    out = torch.zeros((batch, 1, *shape[2:])).pin_memory()
+class BytesIn(torch.nn.Module):
+    """A network that takes what engines take: (b, h, w, 4) uint8, normalised where it runs."""
 
-    def runner(run: Callable[[torch.Tensor], list[torch.Tensor]]) -> Callable[[], None]:
+    def __init__(self, network: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        pairs = [factor_and_offset(CARD.normalisation, index) for index in range(3)]
+        shape = (1, 3, 1, 1)
+        self.network, self.dtype = network.to(dtype), dtype
+        self.order = ['rgb'.index(channel) for channel in CARD.normalisation.channels]
+        self.register_buffer('factors', torch.tensor([pair[0] for pair in pairs]).reshape(shape))
+        self.register_buffer('offsets', torch.tensor([pair[1] for pair in pairs]).reshape(shape))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Depth, (b, 1, h, w) float32."""
+        planes = images.permute(0, 3, 1, 2).float()
+        found = (planes[:, self.order] * self.factors - self.offsets) * planes[:, 3:]
+        return self.network(found.to(self.dtype))[0].float()
+
+
+def torch_times(batch: int, device: str = 'cuda') -> dict[str, float]:
+    """Seconds of a run by torch, from and to pinned memory, of the bytes that engines take.
+
+    Float32 is float32 in all of them: TensorRT engines are built without TF32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    camera, pinned = CARD.canonical_camera, device == 'cuda'
+    size = (camera.height, camera.width)
+    host = torch.zeros((batch, *size, 4), dtype=torch.uint8, pin_memory=pinned)
+    out = torch.zeros((batch, 1, *size), pin_memory=pinned)
+
+    def runner(run: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], None]:
         def once() -> None:
             with torch.inference_mode():
-                out.copy_(run(host.to('cuda', non_blocking=True))[0], non_blocking=True)
-            torch.cuda.synchronize()
+                out.copy_(run(host.to(device, non_blocking=True)), non_blocking=True)
+            if pinned:
+                torch.cuda.synchronize()
 
         return once
 
-    compiled = torch.compile(network, mode='max-autotune')
-    return {
-        'torch eager': median_time(runner(network)),
-        'torch compiled': median_time(runner(compiled)),
-    }
+    times = {}
+    for name, dtype in (('fp32', torch.float32), ('fp16', torch.float16)):
+        network = BytesIn(load_network(DEFAULT_MODEL), dtype).to(device).eval()
+        times[f'torch {name} eager'] = median_time(runner(network))
+        if pinned:
+            compiled = torch.compile(network, mode='max-autotune')
+            times[f'torch {name} compiled'] = median_time(runner(compiled))
+    return times
 
 
 def median_time(run: Callable[[], object]) -> float:
     """Seconds of one run."""
-    for _ in range(20):
+    for _ in range(WARM_UP):
         run()
     times = []
     for _ in range(ROUNDS):

@@ -41,6 +41,7 @@ class Cuda:
         self.calls: list[str] = []
         self.recording: list[Callable[[], None]] | None = None
         self.full = self.broken = False
+        self.failing = ''
         self.found: tuple[Any, int] = (real_cuda.cudaError_t.cudaSuccess, 1)
         self.name, self.processors, self.memory_size = b'Simulated', 16, 31 << 30
         self.driver_version = 13020
@@ -63,6 +64,9 @@ class Cuda:
                 return (real_cuda.cudaError_t.cudaErrorMemoryAllocation, None)
             if self.broken:
                 return (real_cuda.cudaError_t.cudaErrorIllegalAddress, None)
+            if name == self.failing:
+                self.recording = None  # CUDA ends what it cannot go on with
+                return (real_cuda.cudaError_t.cudaErrorNotSupported, None)
             result = getattr(self, f'_{name}')(*arguments)
             done = real_cuda.cudaError_t.cudaSuccess
             return (done,) if result is None else (done, result)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ pytest.importorskip('onnx')
 pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 
 from mono_metric_depth.commands import build_engine
-from mono_metric_depth.engines import EngineError, built_engine
+from mono_metric_depth.engines import EngineError, built_engine, tensorrt_bindings
 from mono_metric_depth.engines.built_engine import EngineRequest, stored_engine
 from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import Gpu
@@ -103,7 +104,7 @@ def test_networks_are_built_into_real_engines(
     assert capability in buildable_capabilities(rtx)
     path = models[name, precision]
     card = read_card(models[name, 'fp32'])
-    network = built_network(name, path.read_bytes(), card, 4)
+    network = built_network(name, path.read_bytes(), card, (1, 4))
     plan = build_plan(rtx, network, PlanOptions((1, 4), capability), progress=False)
     assert rtx.trt.Runtime(rtx.logger()).engine_header_size < len(plan.code)
     # The weights are all there, in their own precision.
@@ -173,8 +174,8 @@ def test_a_network_that_cannot_be_read_or_built_is_named(rtx: Bindings, tmp_path
     with pytest.raises(EngineError, match='tensorrt_rtx .* cannot read the network: .*parse'):
         build_plan(rtx, content[: len(content) // 2], options, progress=False)
     with pytest.raises(EngineError, match='tiny: the network cannot be read'):
-        built_network('tiny', content[: len(content) // 2], make_card(), 1)
-    content = built_network('tiny', content, make_card(), 1)
+        built_network('tiny', content[: len(content) // 2], make_card(), (1, 1))
+    content = built_network('tiny', content, make_card(), (1, 1))
     with pytest.raises(EngineError, match=r'compute capability 7\.5, .*, not 8\.7'):
         build_plan(rtx, content, PlanOptions((1, 1), '8.7'), progress=False)
 
@@ -193,9 +194,44 @@ def test_an_interrupt_stops_a_build(rtx: Bindings, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
 
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt_plan.tqdm', Bar)
-    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), 1)
+    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), (1, 1))
     with pytest.raises(KeyboardInterrupt):
         build_plan(rtx, network, PlanOptions((1, 1), '8.9'))
+
+
+@pytest.mark.parametrize('callback', ['log', 'phase_start', 'step_complete', 'phase_finish'])
+def test_ctrl_c_in_whatever_tensorrt_calls_ends_a_build(rtx: Bindings, callback: str) -> None:
+    """Python raises it there, and TensorRT drops what is raised there."""
+    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), (1, 1))
+    calls = []
+
+    def interrupt(frame: Any, event: str, argument: object) -> None:
+        if event == 'call' and frame.f_code.co_name == callback:
+            calls.append(callback)
+            if len(calls) == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build_plan(rtx, network, PlanOptions((1, 1), '8.9'), progress=False)
+    finally:
+        sys.setprofile(None)
+    assert len(calls) >= 3
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_fails_as_tensorrt_logs_ends_a_build(
+    rtx: Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(tensorrt_bindings._LOG, 'log', full)
+    network = built_network('x', DEFAULT_MODEL.read_bytes(), read_card(DEFAULT_MODEL), (1, 1))
+    with pytest.raises(OSError, match='No space'):
+        build_plan(rtx, network, PlanOptions((1, 1), '8.9'), progress=False)
 
 
 # The cache. A plan stands for an engine: what is in it does not matter here.

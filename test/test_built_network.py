@@ -44,7 +44,7 @@ def test_networks_of_others_get_one_form_that_tensorrt_builds(tmp_path: Path, ki
     path = write_foreign(tmp_path / 'foreign.onnx', kind)
     card = make_card(normalisation=Normalisation('bgr', (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)))
     engine = OnnxRuntimeEngine(path, card, batch=3)
-    content = built_network('foreign', path.read_bytes(), card, 3)
+    content = built_network('foreign', path.read_bytes(), card, (1, 3))
     engine.input[:] = random_images(engine.input.shape)
     engine.input[..., :9, 3] = 0
     engine.run(len(engine.input))
@@ -64,7 +64,7 @@ def test_the_shipped_network_gives_the_same_depth() -> None:
     engine = OnnxRuntimeEngine(DEFAULT_MODEL, card, batch=3, threads=1)
     engine.input[:] = images
     engine.run(3)
-    found = compute(built_network('default', DEFAULT_MODEL.read_bytes(), card, 3), images)
+    found = compute(built_network('default', DEFAULT_MODEL.read_bytes(), card, (1, 3)), images)
     np.testing.assert_allclose(found, engine.output, rtol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_any_image_is_normalised_in_the_graph_and_unseen_pixels_are_zero(
     value = (colours[..., order] / 255 - normalisation.mean) / normalisation.std
     expected = np.where(seen, value @ weights, 0.0)
     card = make_card(normalisation=normalisation)
-    found = compute(built_network('tiny', path.read_bytes(), card, 1), packed)
+    found = compute(built_network('tiny', path.read_bytes(), card, (1, 1)), packed)
     np.testing.assert_allclose(found[0, 0], expected, rtol=1e-5, atol=1e-5)
     engine = OnnxRuntimeEngine(path, card)
     engine.input[:] = packed
@@ -133,14 +133,14 @@ def test_what_cannot_be_built_is_named_before(
 ) -> None:
     path = write_model(tmp_path / 'tiny.onnx', **model)
     with pytest.raises(EngineError, match=message):
-        built_network('m', path.read_bytes(), make_card(**card), 3)
+        built_network('m', path.read_bytes(), make_card(**card), (1, 3))
 
 
 def test_an_old_network_is_named(tmp_path: Path) -> None:
     model = onnx.load(write_model(tmp_path / 'tiny.onnx'))
     model.opset_import[0].version = 6
     with pytest.raises(EngineError, match='of ONNX opset 6, TensorRT engines need 7'):
-        built_network('m', model.SerializeToString(), make_card(), 1)
+        built_network('m', model.SerializeToString(), make_card(), (1, 1))
 
 
 def test_an_output_of_another_size_does_not_pass_for_more_images(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_an_output_of_another_size_does_not_pass_for_more_images(tmp_path: Path)
         [helper.make_tensor_value_info('depth', TensorProto.FLOAT, ['b', 1, 'x', 'y'])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    content = built_network('half', model.SerializeToString(), make_card(), 4)
+    content = built_network('half', model.SerializeToString(), make_card(), (4, 4))
     require_rtx()
     bindings = find_bindings()
     if bindings.rtx:
@@ -165,3 +165,41 @@ def test_an_output_of_another_size_does_not_pass_for_more_images(tmp_path: Path)
             build_plan(bindings, content, PlanOptions((4, 4), '8.9'), progress=False)
     with pytest.raises(Exception, match='reshape'):
         compute(content, random_images((4, 24, 32, 4)))
+
+
+def test_a_static_batch_is_static_and_builds_what_computes_with_sizes(tmp_path: Path) -> None:
+    """Some exports bring depth to the size of the image, whatever that is."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    plane = {'axes': [2, 3], 'mode': 'linear'}
+    constants = {
+        'half': np.array([12, 16], np.int64),
+        'weights': np.float32([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1),
+        'one': np.array([1], np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node('Resize', ['image', '', '', 'half'], ['small'], **plane),
+            helper.make_node('Conv', ['small', 'weights'], ['mean']),
+            helper.make_node('Shape', ['image'], ['size'], start=2, end=4),
+            helper.make_node('Resize', ['mean', '', '', 'size'], ['whole'], **plane),
+            helper.make_node('Squeeze', ['whole', 'one'], ['depth']),
+        ],
+        'resized',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, ['b', 3, 'h', 'w'])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, ['b', 'h', 'w'])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=8)
+    for batch, size in (((1, 1), 1), ((3, 3), 3), ((1, 3), 'batch')):
+        content = built_network('resized', model.SerializeToString(), make_card(), batch)
+        built = onnx.load_model_from_string(content).graph
+        for tensor in (built.input[0], built.output[0]):
+            first = tensor.type.tensor_type.shape.dim[0]
+            assert (first.dim_value or first.dim_param) == size
+        if size == 'batch':
+            continue
+        require_rtx()
+        bindings = find_bindings()
+        if bindings.rtx:
+            assert build_plan(bindings, content, PlanOptions(batch, '8.9'), progress=False).code

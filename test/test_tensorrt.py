@@ -89,7 +89,8 @@ def make_machine(
     simulated = Cuda(capability=(8, 9), **options)
     monkeypatch.setattr(cuda, 'runtime', lambda: simulated)
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt.runtime', lambda: simulated)
-    monkeypatch.setattr('mono_metric_depth.engines.built_engine.parity_frames', tiny_frames)
+    for module in ('built_engine', 'parity'):
+        monkeypatch.setattr(f'mono_metric_depth.engines.{module}.parity_frames', tiny_frames)
     model = write_model(folder / 'tiny.onnx')
     write_card(model, make_card())
     return Machine(folder, model, simulated, SimulatedTensorRT(version, simulated))
@@ -150,6 +151,24 @@ def test_what_cannot_be_recorded_runs_all_the_same(robot_machine: Machine) -> No
     engine.run(1)
     assert 'cudaGraphLaunch' not in robot_machine.cuda.calls
     assert robot_machine.cuda.calls.count('cudaMemcpyAsync') == 2
+
+
+@pytest.mark.parametrize(
+    'step', ['cudaStreamBeginCapture', 'cudaStreamEndCapture', 'cudaGraphInstantiate']
+)
+def test_an_engine_of_which_no_graph_can_be_made_runs_without(
+    robot_machine: Machine, step: str
+) -> None:
+    robot_machine.cuda.failing = step
+    engine = robot_machine.open()
+    assert step in robot_machine.cuda.calls
+    robot_machine.cuda.calls.clear()
+    engine.input[:] = (51, 51, 51, 1)
+    engine.run(2)
+    np.testing.assert_allclose(engine.output[:2], 0.2, rtol=1e-5)
+    assert 'cudaGraphLaunch' not in robot_machine.cuda.calls
+    engine.close()
+    assert not robot_machine.cuda.memory
 
 
 def test_nothing_is_copied_where_gpu_and_cpu_share_memory(
@@ -236,7 +255,7 @@ def test_a_runtime_cache_that_cannot_be_kept_stops_nothing(
 
     monkeypatch.setattr('mono_metric_depth.engines.tensorrt.tempfile.mkstemp', full)
     card = make_card()
-    content = built_network('tiny', machine.model.read_bytes(), card, 1)
+    content = built_network('tiny', machine.model.read_bytes(), card, (1, 1))
     options = PlanOptions((1, 1), '8.9')
     plan = build_plan(machine.trt.bindings(), content, options, progress=False)
     engine = TensorRTEngine(
@@ -255,7 +274,7 @@ def test_a_runtime_cache_that_cannot_be_kept_stops_nothing(
 def test_an_engine_of_another_network_is_refused(robot_machine: Machine, wrong: str) -> None:
     content = robot_machine.model.read_bytes()
     if wrong == 'a size':
-        content = built_network('tiny', content, make_card(), 1)
+        content = built_network('tiny', content, make_card(), (1, 1))
     bindings = robot_machine.trt.bindings()
     plan = build_plan(bindings, content, PlanOptions((1, 1), '8.9'), progress=False)
     card = make_card(canonical_camera=CANONICAL.resized(64, 48))

@@ -126,7 +126,7 @@ def stored_engine(
         stored, why = (None, 'as asked for') if anew else cache.find(key, request.gpu)
         if stored is None:
             content = built_network(
-                str(request.model), network.read_bytes(), request.card, request.batch[1]
+                str(request.model), network.read_bytes(), request.card, request.batch
             )
             request.say(f'building the {request}: {why}. This can take minutes')
             timing = cache.file(_timing_name(request))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mono_metric_depth.engines import BatchPlan, EngineError, Tensor, plan_batch
+from mono_metric_depth.engines import EngineError, Tensor, plan_batch
 from mono_metric_depth.engines.network_image import CHANNELS, factor_and_offset
 from mono_metric_depth.model_card import ModelCard
 
@@ -25,19 +25,20 @@ INPUT, OUTPUT = f'{_OURS}images', f'{_OURS}output'
 _OLDEST_OPSET = 7
 
 
-def built_network(what: str, content: bytes, card: ModelCard, batch: int) -> bytes:
+def built_network(what: str, content: bytes, card: ModelCard, batch: tuple[int, int]) -> bytes:
     """Put what a card says of a network's tensors into its graph.
 
     Args:
         what: Names the network in errors.
         content: Its ONNX file.
         card: Its card.
-        batch: Images at once at most.
+        batch: Least and largest number of images at once; equal for a static batch.
 
     Returns:
         The ONNX file of a network that takes (b, height, width, 4) uint8 as
         :func:`~mono_metric_depth.engines.network_image.write_network_image` writes it, and puts
-        out (b, 1, height, width) float32. b is free where the network leaves it so.
+        out (b, 1, height, width) float32. b is the batch where that is static, the network's own
+        where it has one, else free.
 
     Raises:
         EngineError: If its tensors are not those of the card, or it cannot be read.
@@ -62,9 +63,12 @@ def built_network(what: str, content: bytes, card: ModelCard, batch: int) -> byt
         raise EngineError(msg)
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
-    plan = plan_batch(what, _tensors(onnx, inputs), _tensors(onnx, graph.output), card, batch)
-    _prepend(onnx, graph, card, plan)
-    _append(onnx, graph, card, plan)
+    plan = plan_batch(what, _tensors(onnx, inputs), _tensors(onnx, graph.output), card, batch[1])
+    # TensorRT cannot read some networks that compute with sizes while one of them is free.
+    static = plan.fixed or batch[0] == batch[1]
+    images = plan.batch if static else 'batch'
+    _prepend(onnx, graph, card, images)
+    _append(onnx, graph, card, images, has_batch=plan.has_batch)
     graph.ClearField('value_info')  # free sizes are chosen now
     try:
         return bytes(model.SerializeToString())
@@ -87,7 +91,7 @@ def _tensors(onnx: Any, items: Any) -> dict[str, Tensor]:
     return found
 
 
-def _prepend(onnx: Any, graph: Any, card: ModelCard, plan: BatchPlan) -> None:
+def _prepend(onnx: Any, graph: Any, card: ModelCard, batch: int | str) -> None:
     """Normalise in front of the network's own input."""
     camera, normalisation = card.canonical_camera, card.normalisation
     pairs = [factor_and_offset(normalisation, index) for index in range(3)]
@@ -119,7 +123,6 @@ def _prepend(onnx: Any, graph: Any, card: ModelCard, plan: BatchPlan) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     size = (camera.height, camera.width)
-    batch = plan.batch if plan.fixed else 'batch'
     constant_inputs = [item for item in graph.input if item.name != card.input_name]
     del graph.input[:]
     graph.input.append(
@@ -128,16 +131,15 @@ def _prepend(onnx: Any, graph: Any, card: ModelCard, plan: BatchPlan) -> None:
     graph.input.extend(constant_inputs)  # old files list their weights there
 
 
-def _append(onnx: Any, graph: Any, card: ModelCard, plan: BatchPlan) -> None:
+def _append(onnx: Any, graph: Any, card: ModelCard, batch: int | str, *, has_batch: bool) -> None:
     """Give the card's output a batch and a channel, and leave out all others."""
     camera = card.canonical_camera
     size = (camera.height, camera.width)
     # 0 keeps the batch as it is: an output of another size cannot pass for one of more images.
-    shape = np.array([0 if plan.has_batch else 1, 1, *size], np.int64)
+    shape = np.array([0 if has_batch else 1, 1, *size], np.int64)
     name = f'{_OURS}shape'
     graph.initializer.append(onnx.numpy_helper.from_array(shape, name))
     graph.node.append(onnx.helper.make_node('Reshape', [card.output_name, name], [OUTPUT]))
-    batch = plan.batch if plan.fixed else 'batch'
     del graph.output[:]
     graph.output.append(
         onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [batch, 1, *size])

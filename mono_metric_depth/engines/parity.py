@@ -10,7 +10,6 @@ than in the next, is as wrong as a broken one, and nobody would see it.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.engines import Engine, EngineError
-from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.depth_comparison import (
+    DepthComparison,
+    difference,
+    inverse_depths,
+)
+from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.model_card import ModelCard
 
-#: Pixels whose inverse depth is below this share of the image's median are as good as sky.
-_SKY = 1e-3
-#: So many times, at most, the largest batch is run.
+#: So many times, at least, the largest batch is run where there are as many frames.
 _RUNS = 8
-_LEAST_PIXELS = 16
-#: Rows and columns of regions that an image is divided into.
-_REGIONS = (6, 8)
+#: Frames are different whose median depth difference is so many times what is let pass.
+_DISTINCT = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Tolerance:
         p99: Of its 99th percentile.
         region: Of the median depth error in any one region of any one frame.
         worst: Of the depth error of any one pixel.
+        third_scale: Of the ratio of scales in any third of the image, over all frames.
+        bias: Of any one pixel's median depth error over frames: what is off in every frame.
+        repeat_scale: Of the ratio of scales between two outputs for the same frame.
+        ghosts: Of the share of an output's pixels with depth where the model sees sky or nothing.
     """
 
     scale: float
@@ -52,15 +57,36 @@ class Tolerance:
     p99: float
     region: float
     worst: float
+    third_scale: float
+    bias: float
+    repeat_scale: float
+    ghosts: float
 
 
-#: By precision. Twice and more what the shipped networks show in it; ``benchmark/engines.py``
-#: prints what they show. An engine moves the one scale as a wrong fit would, so none may take more
-#: than half of what its fit leaves open: the default model's interval is 0.9 % to either side.
+#: By precision. Twice and more what the shipped networks show in it, on the stored frames and on
+#: 32 others; ``benchmark/engines.py`` prints it. An engine moves the one scale as a wrong fit
+#: would, so none may take more than half of what its fit leaves open: the default model's interval
+#: is 0.9 % to either side.
+#:
+#: int8 is honestly that coarse, and checked as loosely: default and nano are off by 0.2 % in
+#: scale, 0.7 % in that of a frame, 0.4 % in that of a third, 1.8 % in that of a region, 0.9 % in
+#: the median, 10 % in the 99th percentile, 8.7 % in the worst region, 54 % in the worst pixel, and
+#: 6.4 % in the pixel that is most off over all frames. Smaller errors than the tolerances, and
+#: larger ones of few pixels in single frames, are not seen in it. Repeated runs differ by nothing
+#: on the CPU; GPUs choose other sums for other batches.
 TOLERANCES = {
-    'fp32': Tolerance(0.001, 0.002, 0.002, 0.001, 0.01, 0.005, 0.05),
-    'fp16': Tolerance(0.003, 0.006, 0.006, 0.003, 0.03, 0.02, 0.1),
-    'int8': Tolerance(0.004, 0.02, 0.04, 0.03, 0.25, 0.2, 2.0),
+    'fp32': Tolerance(
+        *(0.001, 0.002, 0.002, 0.001, 0.01, 0.005, 0.05),
+        *(0.0015, 0.005, 0.001, 0.0002),
+    ),
+    'fp16': Tolerance(
+        *(0.003, 0.006, 0.006, 0.003, 0.03, 0.02, 0.1),
+        *(0.004, 0.01, 0.003, 0.001),
+    ),
+    'int8': Tolerance(
+        *(0.004, 0.015, 0.04, 0.02, 0.22, 0.18, 1.2),
+        *(0.012, 0.13, 0.006, 0.005),
+    ),
 }
 
 
@@ -82,6 +108,11 @@ class Parity:
         p99_error: Its 99th percentile.
         region_error: Largest median of a region of an output.
         worst_error: Largest of all.
+        third_scale_error: As ``region_scale_error``, of thirds of the image.
+        bias: Largest distance from 1 of a pixel's median depth ratio over the frames in a place.
+        repeat_scale_error: Largest difference of median depth ratios between outputs for a frame.
+        ghosts: Largest share of an output's pixels with depth within the card's range where the
+            reference is infinitely far or none.
         unusable: Pixels for which the engine gives no depth and the reference does.
         findings: What is beyond the tolerance, in words; empty if the engine may run.
     """
@@ -96,6 +127,10 @@ class Parity:
     p99_error: float
     region_error: float
     worst_error: float
+    third_scale_error: float
+    bias: float
+    repeat_scale_error: float
+    ghosts: float
     unusable: int
     findings: tuple[str, ...] = ()
 
@@ -110,7 +145,21 @@ class Parity:
             f'{self.frame_scale_error:.2%} off, of a region {self.region_scale_error:.2%}; depth '
             f'differs by {self.median_error:.3%} (median), {self.p99_error:.2%} (99th '
             f'percentile), {self.region_error:.2%} (median of the worst region), '
-            f'{self.worst_error:.2%} (worst pixel)'
+            f'{self.worst_error:.2%} (worst pixel), {self.bias:.2%} (worst pixel over all frames)'
+            f'{self._looseness()}'
+        )
+
+    def _looseness(self) -> str:
+        """What the check leaves open, where that is more than a percent."""
+        if self.precision != 'int8':
+            return ''
+        limit = TOLERANCES['int8']
+        return (
+            '. int8 is checked more loosely than other precisions: scale to '
+            f'{limit.scale:.1%}, of a frame to {limit.frame_scale:.1%}, of a third to '
+            f'{limit.third_scale:.1%}, of a region to {limit.region_scale:.1%}, median to '
+            f'{limit.median:.1%}, a pixel over all frames to {limit.bias:.0%}, in one to '
+            f'{limit.worst:.0%}'
         )
 
 
@@ -123,15 +172,16 @@ def measure_parity(
 ) -> Parity:
     """Compare an engine with its model on ONNX Runtime's CPU.
 
-    Several frames go through every place of the batch, in company of others, and every smaller
-    number of images is run, too. Where frames are the same, as from a robot that stood still, or
-    too few, some are shifted sideways: places could not be told apart otherwise.
+    The stored frames are always among those compared. Several frames go through every place of the
+    batch, in company of others, each in two runs at least, and every smaller number of images is
+    run, too. Frames of almost the same depth, as from a robot that stood still, count as one, and
+    where there are too few, some are shifted sideways: places could not be told apart otherwise.
 
     Args:
         engine: The engine.
         model: The ONNX file as it came, whatever was converted for the engine.
         card: Its card.
-        frames: (n, height, width, 4) uint8, images as engines take them.
+        frames: (n, height, width, 4) uint8, images as engines take them, besides the stored ones.
         precision: Of the engine; sets the tolerance (:data:`TOLERANCES`).
 
     Returns:
@@ -140,64 +190,56 @@ def measure_parity(
     Raises:
         EngineError: If one of the two fails.
     """
-    batch = len(engine.input)
-    frames = _distinct(frames, batch)
-    reference = _inverse_depths(model, card, frames)
-    # Frames in each place of the largest batch, then each smaller batch once.
-    runs = [(first, batch) for first in range(0, len(frames), -(-len(frames) // _RUNS))]
-    runs += [(count, count) for count in range(1, batch)]
-    errors, scales, regions, unusable = [], [], [], 0
-    for first, count in runs:
+    batch, tolerance = len(engine.input), TOLERANCES[precision]
+    frames, reference = _distinct(model, card, frames, batch, tolerance)
+    step = min(batch, -(-len(frames) // _RUNS))
+    whole = [(first, batch) for first in range(0, len(frames), step)]
+    again = whole[::-1] if step == batch else []  # else each is in several runs as it is
+    runs = [*whole, *again, *((count, count) for count in range(1, batch))]
+    found = DepthComparison(card, batch)
+    for number, (first, count) in enumerate(runs):
         chosen = [(first + place) % len(frames) for place in range(count)]
         engine.input[:count] = frames[chosen]
         engine.output.fill(np.nan)  # an engine that writes nothing must not pass
         engine.run(count)
         for place, index in enumerate(chosen):
-            ratio, missing = _depth_ratio(
-                _inverse_depth(engine.output[place, 0], card), reference[index]
-            )
-            unusable += missing
-            known = ratio[np.isfinite(ratio)]
-            if len(known) >= _LEAST_PIXELS:
-                scales.append(float(np.median(known)))
-                errors.append(np.abs(known - 1))
-                regions.append([_median_and_error(part) for part in _regions(ratio)])
-    if not scales and not unusable:
+            kept = place if number < len(whole) else None
+            found.add(engine.output[place, 0], reference[index], frame=index, place=kept)
+    if not found.scales and not found.unusable:
         msg = f'{model}: the model gives no usable depth on any frame that engines are checked on'
         raise EngineError(msg)
-    if not scales:
-        scales, errors, regions = [np.nan], [np.full(1, np.nan)], [[(np.nan, np.nan)]]
-    every = np.concatenate(errors)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)  # where a region is never seen
-        region_scales = np.nanmedian(regions, axis=0)[:, 0]
-        worst_region_scale = float(np.nanmax(np.abs(region_scales - 1)))
-        worst_region = float(np.nanmax(np.array(regions)[..., 1]))
-    parity = Parity(
-        precision,
-        len(frames),
-        sum(count for _, count in runs),
-        float(np.median(scales)),
-        float(np.max(np.abs(np.array(scales) - 1))),
-        worst_region_scale,
-        float(np.median(every)),
-        float(np.percentile(every, 99)),
-        worst_region,
-        float(np.max(every)),
-        unusable,
-    )
-    return dataclasses.replace(parity, findings=tuple(_findings(parity, TOLERANCES[precision])))
+    parity = Parity(precision, len(frames), sum(count for _, count in runs), **found.figures())
+    return dataclasses.replace(parity, findings=tuple(_findings(parity, tolerance)))
 
 
-def _distinct(frames: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
-    """The frames that differ, and some of them shifted sideways where they are too few."""
-    kept = list({frame.tobytes(): frame for frame in frames}.values())
-    given = len(kept)
-    for shift in range(1, frames.shape[2]):
-        if len(kept) >= least:
+def _distinct(
+    model: Path | str,
+    card: ModelCard,
+    frames: NDArray[np.uint8],
+    least: int,
+    tolerance: Tolerance,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The frames whose depth differs, some shifted sideways where they are too few, and theirs."""
+    every = np.concatenate([parity_frames(card), frames])
+    every = np.stack(list({frame.tobytes(): frame for frame in every}.values()))
+    kept: list[int] = []
+    reference = inverse_depths(model, card, every)
+    for index, inverse in enumerate(reference):
+        # Frames that were mixed up must show as more than an error that is let pass.
+        if all(
+            difference(inverse, reference[other]) > _DISTINCT * tolerance.median for other in kept
+        ):
+            kept.append(index)
+    chosen, depths = [every[index] for index in kept], [reference[index] for index in kept]
+    given = len(chosen)
+    for shift in range(1, every.shape[2]):
+        if len(chosen) >= least:
             break
-        kept += [np.roll(frame, 7 * shift, axis=1) for frame in kept[:given]]
-    return np.stack(kept[: max(given, least)])
+        chosen += [np.roll(frame, 7 * shift, axis=1) for frame in chosen[:given]]
+    chosen = chosen[: max(given, least)]
+    if len(chosen) > given:
+        depths += [*inverse_depths(model, card, np.stack(chosen[given:]))]
+    return np.stack(chosen), np.stack(depths)
 
 
 def parity_from_json(values: dict[str, Any]) -> Parity:
@@ -225,6 +267,14 @@ def _findings(parity: Parity, tolerance: Tolerance) -> list[str]:
         ),
         (parity.frame_scale_error, tolerance.frame_scale, 'scale of one frame off by {:.2%}'),
         (parity.region_scale_error, tolerance.region_scale, 'scale of one region off by {:.2%}'),
+        (parity.third_scale_error, tolerance.third_scale, 'scale of one third off by {:.2%}'),
+        (
+            parity.repeat_scale_error,
+            tolerance.repeat_scale,
+            'scale of a repeated run off by {:.2%}',
+        ),
+        (parity.bias, tolerance.bias, 'depth error of one pixel over all frames {:.2%}'),
+        (parity.ghosts, tolerance.ghosts, 'depth where there is none in {:.2%} of a frame'),
         (parity.median_error, tolerance.median, 'median depth error {:.2%}'),
         (parity.p99_error, tolerance.p99, '99th percentile of the depth error {:.2%}'),
         (parity.region_error, tolerance.region, 'median depth error of one region {:.2%}'),
@@ -233,55 +283,3 @@ def _findings(parity: Parity, tolerance: Tolerance) -> list[str]:
         if not value <= limit:
             found.append(f'{text.format(value)} (at most {limit:.2%})')
     return found
-
-
-def _inverse_depths(
-    model: Path | str, card: ModelCard, frames: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """(n, h, w) inverse depth by the reference, unscaled; NaN where there is none."""
-    engine = OnnxRuntimeEngine(model, card, providers=(('CPUExecutionProvider', {}),))
-    results = []
-    for frame in frames:
-        engine.input[:] = frame
-        engine.run(1)
-        results.append(_inverse_depth(engine.output[0, 0], card))
-    engine.close()
-    return np.stack(results)
-
-
-def _inverse_depth(output: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
-    """Unscaled inverse depth of a network's output; NaN where that is none."""
-    with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
-        inverse = 1 / output if card.output_kind == 'depth' else output + 0.0  # no -0
-    inverse[~np.isfinite(inverse) | np.signbit(inverse)] = np.nan
-    return np.asarray(inverse, np.float32)
-
-
-def _depth_ratio(
-    found: NDArray[np.float32], reference: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], int]:
-    """Depth ratios, NaN where not both have depth; how many pixels only the engine lacks."""
-    known = np.isfinite(reference)
-    if known.any():
-        known &= reference > _SKY * np.nanmedian(reference)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        ratio = reference / found
-    # Infinitely far where the reference is not is no depth either.
-    usable = known & np.isfinite(ratio)
-    ratio[~usable] = np.nan
-    return ratio, int(known.sum() - usable.sum())
-
-
-def _regions(ratio: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The ratios of each region of an image, and of all of it: small ones may have too few."""
-    down, across = _REGIONS
-    bands = np.array_split(ratio, down)
-    return [ratio, *(part for rows in bands for part in np.array_split(rows, across, axis=1))]
-
-
-def _median_and_error(ratio: NDArray[np.float32]) -> tuple[float, float]:
-    """Median ratio, and median distance from 1; NaN where too few are known."""
-    known = ratio[np.isfinite(ratio)]
-    if len(known) < _LEAST_PIXELS:
-        return np.nan, np.nan
-    return float(np.median(known)), float(np.median(np.abs(known - 1)))

@@ -185,24 +185,29 @@ class TensorRTEngine:
         self._shared[1].download(self._stream, count)
 
     def _record(self, lane: _Lane, count: int) -> None:
-        """Record a run, unless TensorRT does something that cannot be recorded."""
+        """Record a run; it runs as well without a graph, only later, where any of that fails."""
         mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        call('cudaStreamBeginCapture', self._stream, mode)
-        whole, graph = True, None
+        try:
+            call('cudaStreamBeginCapture', self._stream, mode)
+        except EngineError as err:
+            _LOG.info('%s runs without a CUDA graph: %s', self.name, err)
+            return
+        failure, graph = None, None
         try:
             self._enqueue(lane, count)
-        except EngineError:
-            whole = False  # it runs as well without a graph, only later
-        try:
+        except EngineError as err:
+            failure = err
+        try:  # whatever failed: the stream records until then
             graph = call('cudaStreamEndCapture', self._stream)
-        except EngineError:
-            whole = False
-        try:
-            if whole:
+            if failure is None:
                 lane.graph = call('cudaGraphInstantiate', graph, 0)
+        except EngineError as err:
+            failure = failure or err
         finally:
             if graph is not None and int(graph):
                 release('cudaGraphDestroy', graph)
+        if failure is not None:
+            _LOG.info('%s runs without a CUDA graph: %s', self.name, failure)
 
     def _runtime_configuration(self) -> tuple[Any, Any]:
         """TensorRT for RTX compiles for this very GPU at first; that is kept from run to run."""

@@ -54,9 +54,11 @@ class Bindings:
             errors: Takes the errors among them.
 
         Returns:
-            An ``ILogger``; it has to outlive whatever is made with it.
+            An ``ILogger``; it has to outlive whatever is made with it. What goes wrong as it
+            logs is in its ``failure``: TensorRT would drop it on the way.
         """
         severity = self.trt.ILogger.Severity
+        verbose = severity.VERBOSE
         levels = {
             severity.INTERNAL_ERROR: logging.ERROR,
             severity.ERROR: logging.ERROR,
@@ -66,13 +68,19 @@ class Bindings:
         class Log(self.trt.ILogger):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 super().__init__()
+                self.failure: BaseException | None = None
 
             def log(self, severity: Any, msg: str) -> None:
-                level = levels.get(severity, logging.DEBUG)
-                if level == logging.ERROR and errors is not None:
-                    errors.append(msg)
-                    del errors[:-_KEPT_ERRORS]
-                _LOG.log(level if errors is None else min(level, logging.INFO), '%s', msg)
+                if severity == verbose:  # thousands, of each layer
+                    return
+                try:
+                    level = levels.get(severity, logging.DEBUG)
+                    if level == logging.ERROR and errors is not None:
+                        errors.append(msg)
+                        del errors[:-_KEPT_ERRORS]
+                    _LOG.log(level if errors is None else min(level, logging.INFO), '%s', msg)
+                except BaseException as err:
+                    self.failure = err
 
         return Log()
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +76,21 @@ def build_plan(
 
     Raises:
         EngineError: If the network cannot be compiled; the message says why.
+        KeyboardInterrupt: If a person interrupted it.
     """
+    with _interrupts_noted() as interrupts:
+        return _build(bindings, network, options, timing_cache, progress, on_step, interrupts)
+
+
+def _build(
+    bindings: Bindings,
+    network: bytes,
+    options: PlanOptions,
+    timing_cache: bytes,
+    progress: bool,
+    on_step: Callable[[], object],
+    interrupts: list[int],
+) -> Plan:
     trt, start = bindings.trt, time.monotonic()
     errors: list[str] = []
     log = bindings.logger(errors)
@@ -84,7 +101,9 @@ def build_plan(
         flags = 1 << int(typed)
     definition = builder.create_network(flags)
     parser = trt.OnnxParser(definition, log)
-    if not parser.parse(network):
+    parsed = parser.parse(network)
+    _raise_failure(log, interrupts)
+    if not parsed:
         found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         msg = f'{bindings} cannot read the network: {"; ".join(found or errors)[:1000]}'
         raise EngineError(msg)
@@ -94,11 +113,12 @@ def build_plan(
     if not bindings.rtx:  # which measures nothing while it builds
         cache = _timing_cache(config, timing_cache)
     with tqdm(desc='build', unit='step', disable=not progress, leave=False) as bar:
-        monitor = _progress_monitor(trt, bar, on_step)
+        monitor = _progress_monitor(trt, bar, on_step, log, interrupts)
         config.progress_monitor = monitor
         memory = builder.build_serialized_network(definition, config)
     if monitor.failure is not None:
         raise monitor.failure
+    _raise_failure(log, interrupts)
     if memory is None:
         msg = f'{bindings} cannot build the engine: {"; ".join(errors[-3:])[:1000]}'
         raise EngineError(msg)
@@ -164,7 +184,38 @@ def _timing_cache(config: Any, content: bytes) -> Any:
     return cache
 
 
-def _progress_monitor(trt: Any, bar: Any, on_step: Callable[[], object]) -> Any:
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Ctrl-C ends what is done here when that looks at the list, and at its end.
+
+    Python raises KeyboardInterrupt in whatever of its code runs next. While TensorRT builds, that
+    is a callback, through which TensorRT lets no exception pass.
+    """
+    interrupts: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    # Elsewhere none is raised; nor where Ctrl-C is ignored, or not Python's.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _raise_failure(log: Any, interrupts: list[int]) -> None:
+    if interrupts:
+        raise KeyboardInterrupt
+    if log.failure is not None:
+        raise log.failure
+
+
+def _progress_monitor(
+    trt: Any, bar: Any, on_step: Callable[[], object], log: Any, interrupts: list[int]
+) -> Any:
     """Shows the builder's steps; an error or a person's interrupt stops the build at the next."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
@@ -179,6 +230,7 @@ def _progress_monitor(trt: Any, bar: Any, on_step: Callable[[], object]) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             self._guard(bar.update)
             self._guard(on_step)
+            self._guard(lambda: _raise_failure(log, interrupts))
             return self.failure is None
 
         def phase_finish(self, phase_name: str) -> None:
