@@ -67,7 +67,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         '--calibrate', metavar='DRIVE', nargs='+', help='show int8 the range of activations'
     )
     parser.add_argument(
-        '--check', metavar='DRIVE', nargs='+', help='check the engine on these, not stored frames'
+        '--check', metavar='DRIVE', nargs='+', help='check the engine on these, too'
     )
     parser.add_argument(
         '--compute-capability',
