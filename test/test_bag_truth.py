@@ -143,7 +143,7 @@ def test_a_sweep_0_2_s_away_counts_where_tf_tells_the_motion(tmp_path: Path) -> 
 
 
 def test_a_joint_that_moves_is_not_the_motion_of_the_robot(tmp_path: Path) -> None:
-    messages = [m for m in drive(late=0.1, odometry=0, static=False, clouds=1)]
+    messages = drive(late=0.1, odometry=0, static=False, clouds=1)
     messages.append(
         transforms(static_transform('base_link', 'camera_optical_frame', (1.5, 0, 1.4), OPTICAL))
     )

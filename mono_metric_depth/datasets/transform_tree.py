@@ -63,9 +63,7 @@ class _Motion:
                     f'it lies in a gap of {gap:.3f} s between two transforms, gaps of '
                     f'{MAX_GAP:g} s at most are bridged'
                 )
-            msg = (
-                f'/tf does not tell {name} in {self.parent} at {time * 1e-9:.3f} s: {why}'
-            )
+            msg = f'/tf does not tell {name} in {self.parent} at {time * 1e-9:.3f} s: {why}'
             raise TransformError(msg)
         share = 0.0
         if first != second:
@@ -147,8 +145,12 @@ class TransformTree:
             after = self._to_ancestor(shared, frame, target_time)
             between = np.linalg.inv(after) @ before
         # A joint that moves, of a robot of which nothing is known, says nothing of the road.
-        told = moving is not None or shared in _WORLD and any(
-            name in self._moving for chain in chains for name in chain[: chain.index(shared)]
+        told = (
+            moving is not None
+            or shared in _WORLD
+            and any(
+                name in self._moving for chain in chains for name in chain[: chain.index(shared)]
+            )
         )
         return np.linalg.inv(to_target) @ between @ to_source, told
 
