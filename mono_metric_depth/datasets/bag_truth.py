@@ -98,6 +98,7 @@ class BagTruth:
         self._images: list[int] = []
         self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
         self._messages = BagMessageList(storage, topic, [])
+        self._refused = False
         self.missing: Counter[str] = Counter()
 
     def index(self, entries: list[tuple[int, int]], images: list[int], *, named: bool) -> None:
@@ -161,6 +162,7 @@ class BagTruth:
         msg = f'{self._name}: no image has true depth from {self._topic}; {why}'
         if named:
             raise DatasetError(msg)
+        self._refused = True
         _LOG.warning('%s', msg)
 
     def depth(self, stamp: int) -> NDArray[np.float32] | None:
@@ -177,7 +179,7 @@ class BagTruth:
             return self._depth(self._nearest(stamp), stamp)
         except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
             reason = type(err).__name__
-            if not self.missing[reason]:
+            if not self.missing[reason] and not self._refused:
                 _LOG.warning('%s: no true depth: %s', self._name, _of_image(stamp, err))
             self.missing[reason] += 1
             return None
