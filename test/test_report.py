@@ -87,7 +87,9 @@ def test_a_report_of_one_frame_and_one_model_is_whole(
     assert 'nan' not in re.sub('base64,[A-Za-z0-9+/=]*', '', text)
     assert 'Which model is better' not in text
     assert '1 image in 1 independent part say little' in text
-    assert 'AbsRel \n' not in capsys.readouterr().out + '\n'
+    printed = capsys.readouterr().out
+    assert 'AbsRel \n' not in printed
+    assert 'intervals         none: so few images of one drive' in printed
 
 
 class _Tags(HTMLParser):

@@ -94,7 +94,7 @@ def describe(summary: Summary) -> str:
         + (
             f'95 %, over {summary.independent}'
             if summary.units > 1
-            else f'none: {summary.images} neighbouring images of one drive tell nothing of others'
+            else 'none: so few images of one drive tell nothing of others'
         ),
         '  by distance       ' + '; '.join(map(_part, summary.bands)),
         '  by region         ' + '; '.join(map(_part, summary.regions)),
