@@ -163,8 +163,8 @@ def moved(stamp: int, parent: str, child: str, matrix: np.ndarray, topic: str = 
 def dgp_bag(path: Path, scenes: Path, cameras: tuple[str, ...]) -> Path:
     """The first scene of a DGP data set as a robot would have recorded it: JPEG, LiDAR, tf.
 
-    Every sensor's frame hangs from ``map`` by its own pose at its own stamp. Sweeps are stamped
-    40 ms before the images; those of the sample are 0.2 s older, but its car stands still.
+    Every sensor's frame hangs from ``map`` by its own pose at its own stamp; sweeps are 0.21 s
+    older than the images.
     """
     file = json.loads(scenes.read_text())['scene_splits']['0']['filenames'][0]
     scene = json.loads((scenes.parent / file).read_text())
@@ -197,7 +197,7 @@ def dgp_bag(path: Path, scenes: Path, cameras: tuple[str, ...]) -> Path:
                 for message in new:
                     message[3].header.frame_id = frame
             elif 'point_cloud' in item['datum']:
-                frame, stamp = 'lidar', stamp + 171_000_000
+                frame = 'lidar'
                 new = [cloud(stamp, np.load(content)['data'][:, :3])]
             else:
                 continue

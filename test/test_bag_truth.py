@@ -81,7 +81,7 @@ def drive(
         )
         messages.append(transforms(*chain))
     if odometry:
-        for step in range(-10, int(0.6 / odometry)):
+        for step in range(-30, int(0.6 / odometry)):
             stamp = FIRST + round(step * odometry * 1e9)
             messages.append(moved(stamp, 'odom', 'base_link', pose(step * odometry)))
             # It jumps, as localisation does; nothing may depend on it.
@@ -125,6 +125,46 @@ def test_sweeps_are_seen_from_where_the_camera_is_by_then(late: float, tmp_path:
     assert not sequence.truth.missing
 
 
+def test_a_sweep_0_2_s_away_counts_where_tf_tells_the_motion(tmp_path: Path) -> None:
+    sequence = opened(tmp_path, drive(late=-0.21, clouds=1))
+    true = seen_from('camera', 0.0)
+    pixels = np.rint(CAMERA.project(true)).astype(int)
+    depth = sequence[0].depth
+    assert depth is not None
+    # Not the 4 m that the robot drives in between.
+    np.testing.assert_allclose(depth[pixels[:, 1], pixels[:, 0]], true[:, 2], atol=2e-3)
+    message = refused(tmp_path / 'unmoved', drive(late=-0.21, clouds=1, odometry=0))
+    assert 'taken 0.210 s from the image, more than 0.020 s, and /tf does not tell' in message
+    message = refused(tmp_path / 'far', drive(late=-0.26, clouds=1))
+    assert (
+        'within 0.250 s (where /tf tells how the robot moves, else 0.020 s) of the stamp of an '
+        'image, the smallest difference is 0.260 s' in message
+    )
+
+
+def test_a_joint_that_moves_is_not_the_motion_of_the_robot(tmp_path: Path) -> None:
+    messages = drive(late=0.1, odometry=0, static=False, clouds=1)
+    messages.append(
+        transforms(static_transform('base_link', 'camera_optical_frame', (1.5, 0, 1.4), OPTICAL))
+    )
+    for step in range(-10, 60):
+        stamp = FIRST + step * 10_000_000
+        messages.append(moved(stamp, 'base_link', 'lidar', mounted('lidar')))
+    messages = [m for m in messages if m[0] != '/camera/image_raw' or m[2] == FIRST]
+    message = refused(tmp_path, sorted(messages, key=lambda message: message[2]))
+    assert '/tf does not tell how the robot moved' in message
+
+
+def test_a_transform_of_the_moment_holds_beside_a_gap(tmp_path: Path) -> None:
+    # One 0.3 ms before the second image, then none for a second.
+    messages = [m for m in drive(late=0.0) if m[0] != '/tf' or m[2] < FIRST]
+    late = FIRST + STEP - 300_000
+    for stamp, time in ((FIRST, 0.0), (late, 0.0997), (FIRST + 12 * STEP, 1.2)):
+        messages.append(moved(stamp, 'odom', 'base_link', pose(time)))
+    sequence = opened(tmp_path, sorted(messages, key=lambda message: message[2]))
+    assert [frame.depth is None for frame in sequence] == [False, False, True, True, True]
+
+
 def test_the_nearest_point_wins_a_pixel(tmp_path: Path) -> None:
     messages = drive(late=0.0)
     behind = seen_from('camera', 0.0) * 2
@@ -147,7 +187,7 @@ def test_without_odometry_only_sweeps_of_the_same_moment_count(tmp_path: Path) -
     depth = opened(tmp_path, drive(late=0.0, odometry=0))[2].depth
     assert depth is not None
     message = refused(tmp_path / 'late', drive(late=0.04, odometry=0))
-    assert 'taken 0.040 s from the image, and /tf does not tell how the robot moved' in message
+    assert 'taken 0.040 s from the image, more than 0.020 s, and /tf does not tell' in message
 
 
 def test_an_image_in_a_gap_of_tf_has_no_truth(
@@ -159,12 +199,13 @@ def test_an_image_in_a_gap_of_tf_has_no_truth(
     sequence = opened(tmp_path, messages)
     assert [frame.depth is None for frame in sequence] == [False, False, True, True, True]
     assert sequence.truth.missing == {'TransformError': 3}
-    assert '/tf does not tell base_link in odom at 1700000000.' in caplog.text
+    assert 'image at 1700000000.200 s: /tf does not tell base_link in odom at' in caplog.text
+    assert 'transforms begin or end 0.' in caplog.text
 
 
 def test_a_lost_sweep_costs_its_image(tmp_path: Path) -> None:
-    sequence = opened(tmp_path, drive(clouds=3))
-    assert [frame.depth is None for frame in sequence] == [False] * 3 + [True] * 2
+    sequence = opened(tmp_path, drive(clouds=2))
+    assert [frame.depth is None for frame in sequence] == [False] * 4 + [True]
 
 
 def elsewhere() -> list[Message]:

@@ -528,11 +528,11 @@ def test_every_scene_of_every_split_has_a_name(scene: Path) -> None:
     ddad = folder / 'ddad.json'
     ddad.write_text(json.dumps({'metadata': {}, 'scene_splits': splits}))
     scene.unlink()
-    names = [str(folder / file) for file in files]
+    names = [f'{folder / file}#CAMERA_01' for file in files]
     # A scene that two splits list is one drive.
     assert sequence_names(str(ddad)) == sequence_names(str(folder)) == names
     assert sequence_names(f'{ddad}#train') == names[:2]
-    chosen = [f'{name}#CAMERA_05' for name in names[1:]]
+    chosen = [f'{folder / file}#CAMERA_05' for file in files[1:]]
     assert sequence_names(f'{ddad}#val,CAMERA_05') == chosen
     assert sequence_names(chosen[0]) == chosen[:1]
     assert open_sequence(chosen[0])[0].camera == CAMERAS['CAMERA_05'][0]

@@ -9,6 +9,9 @@ from pathlib import Path
 import analytic_scene as scene
 import cv2
 import pytest
+from bags import picture, raw, write_bag
+from test_bag_sequence import stamps, two_cameras
+from test_bag_truth import depth_drive
 from test_image_folder import POSE, SIZE, K, write_folder
 from test_vkitti import write_vkitti
 
@@ -39,3 +42,52 @@ def test_what_is_no_drive_ends_in_one_line(
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'missing')])
     assert capsys.readouterr().err.startswith('error: ')
+
+
+def test_a_bad_drive_is_named_and_the_others_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(tmp_path / 'folder', scene.seen_depth(SIZE, K, POSE))
+    cut = tmp_path / 'cut.mcap'
+    cut.write_bytes(b'nothing')
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path / 'missing'), str(cut), str(folder)])
+    assert caught.value.code == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f'{folder}: 3 frames')
+    lines = said.err.splitlines()
+    assert [line.startswith('error: ') for line in lines] == [True, True]
+    assert 'missing' in lines[0]
+    assert 'cut.mcap' in lines[1]
+
+
+def test_a_bag_stands_for_all_of_its_cameras(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A topic of truth in an encoding that holds none is no camera.
+    truth = [raw(stamp, picture(1), '/front/depth_truth') for stamp in stamps(3)]
+    bag = write_bag(tmp_path / 'bag', [*two_cameras(), *truth])
+    main(['--names', str(bag), f'{bag}#,/depth/image', f'{bag}#/left/image_raw/compressed'])
+    assert capsys.readouterr().out.splitlines() == [
+        f'{bag}#/front/image_raw',
+        f'{bag}#/left/image_raw',
+        f'{bag}#/front/image_raw,/depth/image',
+        f'{bag}#/left/image_raw,/depth/image',
+        f'{bag}#/left/image_raw/compressed',
+    ]
+    main([str(bag)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f'{bag}#/front/image_raw: 3 frames, 40x24 px, fx 33')
+    assert lines[1].startswith(f'{bag}#/left/image_raw: 3 frames, 40x24 px, fx 20')
+
+
+def test_truth_that_no_image_has_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bag = write_bag(tmp_path / 'bag', depth_drive([9.0, 9.1]))
+    main([str(bag)])
+    assert [record.message for record in caplog.records if 'true depth' in record.message] == [
+        f'{bag}: no image has true depth from /camera/depth_truth; no stamp of it lies within '
+        '0.020 s of the stamp of an image, the smallest difference is 8.600 s; do both clocks '
+        'agree?'
+    ]

@@ -24,6 +24,7 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import evaluate
+from mono_metric_depth.datasets.bag import write_drive
 from mono_metric_depth.datasets.sequence_folder import write_sequence
 from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation import evaluator
@@ -355,8 +356,13 @@ def test_images_without_overlap_are_named_and_counted(
 
     folder = drive(tmp_path / 'drive', [0.5] * 6, change, wide)
     (folder / 'image' / '000004.png').write_bytes(b'cut')
-    run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
-    out = capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        run(model, '--data', folder, '--output', tmp_path / 'out', '--control')
+    assert caught.value.code == 3
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == (
+        f'error: images cannot be read and are left out: 1 of 6 of {folder}'
+    )
     skipped = numbers(tmp_path / 'out')['skipped']
     assert {reason: entry['images'] for reason, entry in skipped.items()} == {
         'zero_overlap': 1,
@@ -364,7 +370,7 @@ def test_images_without_overlap_are_named_and_counted(
         'out_of_range': 1,
         'unreadable': 1,
     }
-    assert 'left out 1 images: zero_overlap' in out
+    assert 'left out 1 image: zero_overlap' in out
     assert f'{folder} frame 1: zero overlap: the network saw none of the' in out
     assert '000004.png' in skipped['unreadable']['first']
     assert numbers(tmp_path / 'out')['models'][0]['images'] == 2
@@ -509,3 +515,28 @@ def test_drives_that_a_model_has_seen_are_named() -> None:
     assert 'was trained on 1 of these 4 drives, such as world:suburb:7x20@1.5' in trained
     assert 'has its scale from 1 of these 4 drives, such as world:town:1000x6' in fitted
     assert seen_before(model, ['world:suburb:1000', 'world:country:7']) == []
+
+
+def test_images_that_lay_where_a_bag_is_damaged_are_counted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    frames = [
+        Frame(i * 10**8, rng.integers(0, 255, (32, 64, 3), np.uint8), TINY_CAMERA, ROWS.copy())
+        for i in range(120)
+    ]
+    bag = tmp_path / 'bag'
+    write_drive(bag, frames)
+    (file,) = bag.glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    place = data.index(frames[3].image.tobytes()[:200])
+    data[place : place + 100] = bytes(100)
+    file.write_bytes(data)
+    with pytest.raises(SystemExit) as caught:
+        run(model, '--data', bag, '--output', tmp_path / 'out', '--control', '--every', 10)
+    assert caught.value.code == 3
+    read = numbers(tmp_path / 'out')['models'][0]['images']
+    last = capsys.readouterr().err.splitlines()[-1]
+    # Each tenth image of those that can be read, and a tenth of the others.
+    assert f'left out: {13 - read} of 13 of {bag}' in last
+    assert 1 <= read <= 9

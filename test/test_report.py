@@ -20,9 +20,11 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import ImageErrors, image_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.report_pictures import chosen_frames, error_colours
+from mono_metric_depth.evaluation.summary import advice, leaders, summarise
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
 
@@ -70,7 +72,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output / 'report.html'
 
 
-def test_a_report_of_one_frame_and_one_model_is_whole(tmp_path: Path) -> None:
+def test_a_report_of_one_frame_and_one_model_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip('matplotlib')
     model = tmp_path / 'tiny.onnx'
     write_tiny_model(model, TINY_DEPTH)
@@ -82,6 +86,10 @@ def test_a_report_of_one_frame_and_one_model_is_whole(tmp_path: Path) -> None:
     assert 'over 1 image of 1 drive;' in text
     assert 'nan' not in re.sub('base64,[A-Za-z0-9+/=]*', '', text)
     assert 'Which model is better' not in text
+    assert '1 image in 1 independent part say little' in text
+    printed = capsys.readouterr().out
+    assert 'AbsRel \n' not in printed
+    assert 'intervals         none: so few images of one drive' in printed
 
 
 class _Tags(HTMLParser):
@@ -106,7 +114,10 @@ def test_names_from_files_are_text_and_nothing_is_fetched(page: Path) -> None:
     assert '&lt;img src=x onerror=alert(1)&gt;' in text
     assert '&lt;script&gt;alert(' in text
     assert 'drive left out: ' in text
-    assert f'Of 2 models, <b>{"wide" * 12}</b> has the smallest error' in text
+    # As the paired comparison has it.
+    assert f'cannot tell which of 2 models is the best: <b>{"wide" * 12}</b> (0.1' in text
+    assert 'has the smallest error' not in text
+    assert text.count('cannot be told apart by these images') == 2
     assert "default-src 'none'" in text
     assert 'http://' not in text
     assert 'https://' not in text
@@ -176,6 +187,74 @@ def test_worst_and_best_are_no_neighbours_where_there_are_others() -> None:
     worst = [number for number, label in chosen if label[0] == 'W']
     assert worst[:2] == [1, 23]
     assert min(abs(a - b) for a in worst for b in worst if a != b) >= 10
+
+
+def test_frames_are_numbered_over_all_drives() -> None:
+    # Neighbours in a short drive that are worse than the worst of others.
+    found = errors([1.405, 1.395, 0.3, 0.189, 0.186, 0.3, 0.755, 0.725, 0.19])
+    found = [replace(each, drive=f'drive{n // 3}', index=n % 3) for n, each in enumerate(found)]
+    chosen = {label: number for number, label in chosen_frames(found)}
+    assert [chosen[label] for label in ('W1', 'W2', 'W3')] == [0, 1, 6]
+    assert [chosen[label] for label in ('B1', 'B2', 'B3')] == [4, 3, 8]
+
+
+def test_a_model_leads_only_where_the_images_show_it() -> None:
+    better, worse = errors([0.1] * 40), errors([0.2] * 40)
+    mixed = errors([0.05, 0.05, 0.05, 0.05, 0.2, 0.2, 0.2, 0.2] * 5)
+    assert leaders([('worse', worse), ('better', better)]) == ['better']
+    assert leaders([('mixed', mixed), ('worse', worse), ('better', better)]) == ['better', 'mixed']
+    # A single part tells nothing.
+    assert leaders([('worse', worse[:2]), ('better', better[:2])]) == ['better', 'worse']
+
+
+@pytest.mark.parametrize(
+    ('names', 'labels'),
+    [
+        (['/data/run/bag#/front/image_raw'], ['bag /front/image_raw']),
+        (
+            [f'/d/c3#/camera_0{n}/image_raw/compressed,/lidar/points' for n in (1, 5)],
+            ['camera_01', 'camera_05'],
+        ),
+        (
+            [
+                f'/d/scene_0{n}/scene_{n}a8dc5ed1da092.json#CAMERA_0{c}'
+                for n in (1, 2)
+                for c in (1, 5)
+            ],
+            [
+                'scene_01 CAMERA_01',
+                'scene_01 CAMERA_05',
+                'scene_02 CAMERA_01',
+                'scene_02 CAMERA_05',
+            ],
+        ),
+        (['/d/kitti/a', '/d/bag#/front/image_raw'], ['kitti a', 'bag front image_raw']),
+        (['world:town:0', 'world:town:1'], ['world:town:0', 'world:town:1']),
+    ],
+)
+def test_drives_have_the_shortest_names_that_tell_them_apart(
+    names: list[str], labels: list[str]
+) -> None:
+    assert list(drive_labels(names).values()) == labels
+
+
+def test_the_gravest_finding_is_first_with_what_to_do() -> None:
+    # Ten times nearer in every other image, and noisy: no scale at all is what matters.
+    rng = np.random.default_rng(0)
+    true = np.tile(np.linspace(5, 70, 30, dtype=np.float32), (30, 1))
+    found = []
+    for number in range(40):
+        noisy = true * (10 if number % 2 else 1) * rng.uniform(0.4, 1.6, true.shape)
+        values = image_errors(noisy.astype(np.float32), true, 1.0, PROTOCOLS['all_pixels'])
+        found.append(ImageErrors('drive', number, '', number, **values))
+    summary = summarise('m', found, 1.0, PROTOCOLS['all_pixels'])
+    kinds = list(summary.findings)
+    fatal = [kind in ('images', 'distance') for kind in kinds]
+    assert len(kinds) > 1
+    assert fatal[0]
+    assert fatal == sorted(fatal, reverse=True)
+    assert advice(kinds).startswith('do not use its metres on such data')
+    assert advice([]) == ''
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 5])

@@ -4,11 +4,13 @@
 
 A line for each drive: its name, frames, camera, mounting height and the true depth of its middle
 frame. ``--figure`` draws these frames with their true depth on them: look at it before you train.
+A drive that cannot be read is named, the others are listed, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,12 +20,15 @@ from numpy.typing import NDArray
 from mono_metric_depth.commands import errors_in_one_line
 from mono_metric_depth.datasets import (
     DamagedFrameError,
+    DatasetError,
     FrameSequence,
+    drive_path,
     open_sequence,
     sequence_names,
 )
 from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.frame import Frame
+from mono_metric_depth.printable import printable
 
 #: Nearest and furthest depth in the picture's colours (m).
 _RANGE = (3.0, 60.0)
@@ -51,13 +56,20 @@ def _list(arguments: list[str] | None) -> None:
     parser.add_argument('--most', type=int, default=12, help='draw so many drives at most')
     options = parser.parse_args(arguments)
     pictures: list[NDArray[np.uint8]] = []
-    for name in (name for text in options.drives for name in sequence_names(text)):
+    names, failed = _names(options.drives)
+    for name in names:
         if options.names:
             print(name)
             continue
-        sequence = open_sequence(name)
-        frame = _middle_frame(sequence)
-        print(f'{name}: {len(sequence)} frames, {_described(frame)}')
+        try:
+            sequence = open_sequence(name)
+            frame = _middle_frame(sequence)
+        except (DatasetError, OSError) as err:
+            failed.append(str(err) if drive_path(name)[0].name in str(err) else f'{name}: {err}')
+            _say(failed[-1])
+            continue
+        count = len(sequence)
+        print(f'{name}: {count} frame{"s" * (count != 1)}, {_described(frame)}', flush=True)
         if options.figure is not None and frame is not None and len(pictures) < options.most:
             pictures.append(picture(frame))
     if pictures:
@@ -65,6 +77,25 @@ def _list(arguments: list[str] | None) -> None:
             msg = f'{options.figure} cannot be written'
             raise OSError(msg)
         print(f'drew {options.figure}')
+    if failed:
+        raise SystemExit(1)
+
+
+def _names(specifications: list[str]) -> tuple[list[str], list[str]]:
+    """Names of drives, and why others cannot be read; those are said at once."""
+    names: list[str] = []
+    failed: list[str] = []
+    for specification in specifications:
+        try:
+            names += sequence_names(specification)
+        except (DatasetError, OSError) as err:
+            failed.append(str(err))
+            _say(failed[-1])
+    return names, failed
+
+
+def _say(error: str) -> None:
+    print(f'error: {printable(error)}', file=sys.stderr)
 
 
 def _table(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -5,7 +5,8 @@
 Goes on where it was stopped: the folder keeps every finished image. Several machines take a
 --shard each; lay their folders together and run the same command without it. A drive that cannot
 be read, or has no ground truth, is left out and named at the end, with exit status 1; a drive that
-is not there ends it at once.
+is not there ends it at once. The exit status is 3 if the numbers are written, but images of the
+drives could not be read: they are counted by drive.
 """
 
 from __future__ import annotations
@@ -29,15 +30,20 @@ from mono_metric_depth.evaluation.candidates import (
     control_candidate,
     model_candidates,
 )
-from mono_metric_depth.evaluation.drive_frames import open_drives, shard
-from mono_metric_depth.evaluation.evaluator import evaluate, failures
+from mono_metric_depth.evaluation.drive_frames import DriveFrames, open_drives, shard
+from mono_metric_depth.evaluation.evaluator import Evaluation, evaluate, failures
 from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.results import Results, as_json, gather
 from mono_metric_depth.evaluation.tables import describe, describe_comparison, write_images
+from mono_metric_depth.printable import printable
 from mono_metric_depth.workers import WorkerError
 
 _ERRORS = 'errors'
+#: So many drives with such images are named, the others counted.
+_NAMED = 5
+#: Exit status where numbers are written, but images were lost to damage.
+_INCOMPLETE = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,7 +123,7 @@ def _evaluate(arguments: list[str] | None) -> None:
     if part is None:
         evaluation.require_images(drives)
     for reason, (count, first) in evaluation.reasons().items():
-        print(f'left out {count} images: {reason}')
+        print(f'left out {count} image{"s" * (count > 1)}: {reason}')
         print(f'  {first.drive} frame {first.index}: {first.message}')
     if part is not None:
         print(
@@ -132,6 +138,21 @@ def _evaluate(arguments: list[str] | None) -> None:
     if evaluation.failed:
         count, total = len(evaluation.failed), len(drives) + len(failed)
         fail(f'{count} of {total} drives left out: {failures(evaluation.failed)}')
+    if lost := _lost(evaluation, todo):
+        print(f'error: images cannot be read and are left out: {lost}', file=sys.stderr)
+        raise SystemExit(_INCOMPLETE)
+
+
+def _lost(evaluation: Evaluation, drives: list[DriveFrames]) -> str:
+    """How many images of which drives could not be read; empty if all could."""
+    found = []
+    for drive in drives:
+        count, _ = evaluation.reasons(drive.name).get('unreadable', (0, None))
+        if lost := count + drive.lost:
+            total = len(drive.indices) + drive.lost
+            found.append(f'{lost} of {total} of {printable(drive.name)}')
+    more = len(found) - _NAMED
+    return '; '.join(found[:_NAMED]) + (f'; and of {more} more drives' if more > 0 else '')
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

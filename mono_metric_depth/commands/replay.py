@@ -4,8 +4,9 @@
 
 Every image is worked on; the topics are those of the depth node, beside each camera's own, with
 the stamps of the images. Stop it when you like: the same command goes on. The exit status is 0 if
-every image was given depth, 3 if the bag is written but some were not (they are counted by
-reason), 1 if it is not written, and 130 if it was stopped.
+every image was given depth and nothing of the bag is damaged; 3 if the new bag is written, but
+some images were given no depth (they are counted by reason) or places of the bag are damaged (they
+are named: what lay there is lost); 1 if it is not written, and 130 if it was stopped.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
 
 _STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-#: Exit status where the bag is written, but not every image was given depth.
+#: Exit status where the new bag is written, but images were given no depth or places are damaged.
 _INCOMPLETE = 3
 #: So many damaged places are named, the others counted.
 _NAMED = 5
@@ -194,7 +195,7 @@ def _attitude(mount: Mount | None) -> str:
 
 
 def _report(done: Replayed, bag: BagReplay, output: Path) -> None:
-    """Say what became of the images; ends with status 3 if some have no depth."""
+    """Say what became of the images; ends with status 3 if some have no depth or are lost."""
     for line in [*done.named, *done.damage[:_NAMED]]:
         print(f'  {line}')
     if len(done.damage) > _NAMED:
@@ -204,8 +205,9 @@ def _report(done: Replayed, bag: BagReplay, output: Path) -> None:
         print(f'skipped {count}: {reason}')
     lost = done.images - done.frames - done.skipped.total()
     if lost > 0:
-        print(f'{lost} images cannot be read: the bag is damaged')
-    print(f'{done.frames} of {done.images} images were given depth, in {output}')
+        print(f'{lost} image{"s" * (lost > 1)} cannot be read: the bag is damaged')
+    damaged = ', the bag is damaged: others may be lost' if done.damage and lost <= 0 else ''
+    print(f'{done.frames} of {done.images} images were given depth, in {output}{damaged}')
     if done.frames < done.images or done.damage:
         raise SystemExit(_INCOMPLETE)
 

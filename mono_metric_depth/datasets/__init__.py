@@ -113,8 +113,9 @@ def sequence_names(specification: str) -> list[str]:
             command wrote, a folder of images with a ``camera.yaml``, a DGP
             ``scene_dataset*.json``, or the folder of KITTI raw, of KITTI's depth selection, of
             Virtual KITTI 2, Cityscapes or nuScenes, or a part of it. Behind ``#`` stands what to
-            choose of it, separated by commas: image topic of a bag, and topic of its true depth; a
-            camera, a split, a scene and so on of a data set, as its module says.
+            choose of it, separated by commas: image topic of a bag (all of its cameras if left
+            out), and topic of its true depth; a camera, a split, a scene and so on of a data set,
+            as its module says.
             With ``world:DOMAIN:FIRST-LAST`` one drive for each seed; ``x60`` at its end sets the
             number of frames of each, ``@1.5`` the height of the camera above the road (m),
             ``@1.5-0.04`` its pitch, too (rad, positive looks down).
@@ -128,7 +129,13 @@ def sequence_names(specification: str) -> list[str]:
     if not specification.startswith('world:'):
         path, choice = drive_path(specification)
         known = _format_of(path)
-        return [specification] if known is None else known.drive_names(path, choice)
+        if known is not None:
+            return known.drive_names(path, choice)
+        if path.exists() and not (path / 'sequence.json').is_file() and _is_bag(path):
+            from mono_metric_depth.datasets.bag_sequence import drive_names
+
+            return drive_names(path, choice)
+        return [specification]
     match = _world(specification)
     first = int(match['first'])
     last = int(match['last'] or first)

@@ -21,6 +21,7 @@ from mono_metric_depth.datasets.bag_message_list import BagMessageList
 from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, storage_of
 from mono_metric_depth.datasets.bag_topics import (
     COMPRESSED_IMAGE,
+    camera_topics,
     image_topic,
     info_topic,
     is_rectified,
@@ -40,6 +41,24 @@ _NAMED = 5
 _MOST_MESSAGES = 10_000_000
 #: What has been said.
 _TOLD: set[tuple[str, ...]] = set()
+
+
+def drive_names(path: Path, choice: str) -> list[str]:
+    """A name for each camera of a bag, of one that is chosen, or of a bag with one camera.
+
+    Args:
+        path: The bag.
+        choice: See :class:`BagSequence`.
+    """
+    images, comma, truth = choice.partition(',')
+    try:
+        storage = storage_of(path)
+        cameras = [] if images else camera_topics(storage, bag_topics(storage))
+    except (DatasetError, OSError):  # whoever opens it hears why
+        cameras = []
+    if len(cameras) < 2:
+        return [f'{path}#{choice}' if choice else str(path)]
+    return [f'{path}#{topics[0]}{comma}{truth}' for topics in cameras]
 
 
 class BagSequence:
@@ -62,6 +81,7 @@ class BagSequence:
         truth: Finds true depth, or None.
         camera: The camera of all images.
         mount: How it is mounted, or None.
+        lost: How many images lay where the bag is damaged.
 
     Raises:
         DatasetError: If the bag cannot be read, has no or several cameras, no usable camera_info,
@@ -92,6 +112,7 @@ class BagSequence:
             wanted |= {TF} & topics.keys()
         for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
             index.add(name, time, message_kind, data)
+        self.lost = max(topics[self.topic].messages - len(index.images), 0) if damage else 0
         if damage:
             self._tell(damage, len(index.images), topics[self.topic].messages)
         self.camera = index.camera()
@@ -108,11 +129,12 @@ class BagSequence:
 
     def _tell(self, damage: list[str], read: int, messages: int) -> None:
         """Say what cannot be read; once, however often the bag is opened."""
-        lost = f', {messages - read} are lost' if messages > read else ''
+        lost = messages - read
+        lost_too = f', {lost} {"are" if lost > 1 else "is"} lost' if lost > 0 else ''
         lines = [
             *damage[:_NAMED],
             *([f'{len(damage) - _NAMED} more places are damaged'] if len(damage) > _NAMED else []),
-            f'{read} messages of {self.topic} are read{lost}',
+            f'{read} messages of {self.topic} are read{lost_too}',
         ]
         if (told := (self.name, *lines)) not in _TOLD:
             _TOLD.add(told)

@@ -15,6 +15,8 @@ from mono_metric_depth.datasets.stored_topic import StoredTopic
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+#: Words in the last part of a topic's name that no camera's images bear, whatever their encoding.
+_NO_CAMERA = ('depth', 'disparity', 'truth')
 #: Encodings of sensor_msgs/Image that hold depth or disparity.
 _DEPTH_ENCODINGS = frozenset({'16UC1', '16SC1', '32FC1', '64FC1'})
 
@@ -78,7 +80,12 @@ def camera_topics(storage: Path, topics: dict[str, StoredTopic]) -> list[list[st
         preview = name.endswith('/depth/preview/compressed')
         if image and not preview and not _is_depth(storage, name):
             cameras.setdefault(_base(name), []).append(name)
-    return list(cameras.values())
+    seen = [
+        names
+        for base, names in cameras.items()
+        if not any(word in base.rpartition('/')[2] for word in _NO_CAMERA)
+    ]
+    return seen or list(cameras.values())
 
 
 def info_topic(topics: dict[str, StoredTopic], image: str) -> str:

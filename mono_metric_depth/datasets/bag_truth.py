@@ -32,9 +32,9 @@ POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 _SAME_INSTANT = 20_000_000
 #: ... and only if none on the other side is about as near (ns): which one it is would be chance.
 _AS_NEAR = 1_000_000
-#: A sweep: half of the period of a LiDAR that turns ten times a second, where tf tells the motion
-#: in between; without, a car at 20 m/s may have moved by 0.4 m.
-_SAME_SWEEP, _SAME_SWEEP_UNMOVED = 50_000_000, 20_000_000
+#: A sweep, where tf tells the motion in between: sensors that nothing triggers together lie so far
+#: apart (the sample of DDAD 0.21 s); without, a car at 20 m/s has moved by 0.4 m after 20 ms.
+_SAME_SWEEP, _SAME_SWEEP_UNMOVED = 250_000_000, 20_000_000
 #: Frames that must have depth before the truth is relied on, and that are tried for that at most.
 _LOOKED_AT, _TRIED = 3, 200
 
@@ -98,6 +98,7 @@ class BagTruth:
         self._images: list[int] = []
         self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
         self._messages = BagMessageList(storage, topic, [])
+        self._refused = False
         self.missing: Counter[str] = Counter()
 
     def index(self, entries: list[tuple[int, int]], images: list[int], *, named: bool) -> None:
@@ -123,14 +124,13 @@ class BagTruth:
             try:
                 paired.append((self._nearest(stamp), stamp))
             except TransformError as err:
-                apart.append(str(err))
+                apart.append(_of_image(stamp, err))
         found = 0
         for number, stamp in _spread(paired, _TRIED):
             try:
                 self._depth(number, stamp)
             except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
-                # Names of frames are what a stranger wrote.
-                reasons.append(' '.join(str(err).split()))
+                reasons.append(_of_image(stamp, err))
                 continue
             found += 1
             if found == _LOOKED_AT:
@@ -156,12 +156,13 @@ class BagTruth:
                 for stamp in self._images
             )
             why = (
-                f'no stamp of it lies within {self._limit * 1e-9:.3f} s of the stamp of an image, '
+                f'no stamp of it lies within {self._within()} of the stamp of an image, '
                 f'the smallest difference is {off * 1e-9:.3f} s; do both clocks agree?'
             )
         msg = f'{self._name}: no image has true depth from {self._topic}; {why}'
         if named:
             raise DatasetError(msg)
+        self._refused = True
         _LOG.warning('%s', msg)
 
     def depth(self, stamp: int) -> NDArray[np.float32] | None:
@@ -178,10 +179,19 @@ class BagTruth:
             return self._depth(self._nearest(stamp), stamp)
         except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
             reason = type(err).__name__
-            if not self.missing[reason]:
-                _LOG.warning('%s: an image has no true depth: %s', self._name, err)
+            if not self.missing[reason] and not self._refused:
+                _LOG.warning('%s: no true depth: %s', self._name, _of_image(stamp, err))
             self.missing[reason] += 1
             return None
+
+    def _within(self) -> str:
+        """How far a message may lie from an image, in words."""
+        if not self._lidar:
+            return f'{self._limit * 1e-9:.3f} s'
+        return (
+            f'{self._limit * 1e-9:.3f} s (where /tf tells how the robot moves, else '
+            f'{_SAME_SWEEP_UNMOVED * 1e-9:.3f} s)'
+        )
 
     def _nearest(self, stamp: int) -> int:
         """Number of the message that belongs to an image."""
@@ -193,7 +203,7 @@ class BagTruth:
         off = abs(stamps[best] - stamp)
         if off > self._limit:
             msg = (
-                f'no message of {self._topic} lies within {self._limit * 1e-9:.3f} s of the image '
+                f'no message of {self._topic} lies within {self._within()} of the image '
                 f'(the nearest is {off * 1e-9:.3f} s off); do both clocks agree?'
             )
             raise TransformError(msg)
@@ -231,8 +241,8 @@ class BagTruth:
         if not moved and abs(swept - stamp) > _SAME_SWEEP_UNMOVED:
             msg = (
                 f'the sweep of {self._topic} was taken {abs(swept - stamp) * 1e-9:.3f} s from the '
-                'image, and /tf does not tell how the robot moved meanwhile: record its odometry '
-                '(odom to base_link)'
+                f'image, more than {_SAME_SWEEP_UNMOVED * 1e-9:.3f} s, and /tf does not tell how '
+                'the robot moved meanwhile: record its odometry (odom to base_link)'
             )
             raise TransformError(msg)
         points = points_of_message(message) @ matrix[:3, :3].T + matrix[:3, 3]
@@ -257,6 +267,11 @@ class BagTruth:
             )
             raise DepthEncodingError(msg)
         return depth
+
+
+def _of_image(stamp: int, error: Exception) -> str:
+    """Why an image has no true depth, in one line: names of frames are what a stranger wrote."""
+    return f'image at {stamp * 1e-9:.3f} s: {" ".join(str(error).split())}'
 
 
 def _nearest_place(stamps: list[int], stamp: int) -> int:

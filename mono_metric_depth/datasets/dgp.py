@@ -27,6 +27,8 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _SPLITS = {'train': '0', 'val': '1', 'test': '2'}
 _KINDS: Kinds = {'split': _SPLITS.__contains__, 'camera': lambda word: '.' not in word}
 _DESCRIBED = 'a split (train, val or test) and a camera such as CAMERA_05'
+#: The one ahead, which the protocol of DDAD is about.
+_CAMERA = 'CAMERA_01'
 #: Order of OpenCV and sensor_msgs/CameraInfo.
 _DISTORTION = ('k1', 'k2', 'p1', 'p2', 'k3', 'k4', 'k5', 'k6')
 
@@ -37,16 +39,17 @@ def is_here(path: Path) -> bool:
 
 
 def drive_names(path: Path, choice: str) -> list[str]:
-    """A name for each scene: of one split, or of all."""
+    """A name for each scene: of one split, or of all; of the camera ahead unless one is chosen."""
     words = chosen(choice, _KINDS, _DESCRIBED)
     scenes = _scenes(path, words.get('split'))
-    return [drive_name(scene, words.get('camera')) for scene in scenes]
+    # Named even where it is not chosen: which camera it is shall be seen.
+    return [drive_name(scene, words.get('camera', _CAMERA)) for scene in scenes]
 
 
 def open_drive(path: Path, choice: str) -> DgpSequence:
     """A scene."""
     words = chosen(choice, _KINDS, _DESCRIBED)
-    return DgpSequence(path, words.get('camera', 'CAMERA_01'), words.get('split'))
+    return DgpSequence(path, words.get('camera', _CAMERA), words.get('split'))
 
 
 def drive_files(path: Path, choice: str) -> list[Path]:
@@ -115,7 +118,7 @@ class DgpSequence:
         DatasetError: If a file is missing or damaged, there is no such camera, or several scenes.
     """
 
-    def __init__(self, path: Path, camera: str = 'CAMERA_01', split: str | None = None) -> None:
+    def __init__(self, path: Path, camera: str = _CAMERA, split: str | None = None) -> None:
         self.name = f'{path}#{camera}'
         self._camera_name = camera
         scenes = _scenes(path, split)

@@ -132,10 +132,11 @@ def _messages(
             if channel in wanted and (start is None or time >= start):
                 found.append((time, channel, data))
     except (McapError, DecompressionError) as err:
-        span = f'{chunk.start * 1e-9:.3f} .. {chunk.end * 1e-9:.3f} s'
+        first, last = f'{chunk.start * 1e-9:.3f}', f'{chunk.end * 1e-9:.3f}'
+        span, verb = (first, 'is') if first == last else (f'{first} .. {last}', 'are')
         damaged(
-            f'{file.name.rpartition("/")[2]}: damaged, {span} (the chunk at byte {chunk.offset}) '
-            f'are left out: {err}; "mcap recover" saves the rest of the file'
+            f'{file.name.rpartition("/")[2]}: damaged, {span} s (the chunk at byte '
+            f'{chunk.offset}) {verb} left out: {err}; "mcap recover" saves the rest of the file'
         )
         return []
     return found

@@ -15,6 +15,10 @@ from mono_metric_depth.datasets.static_transforms import transform_matrix
 TF = '/tf'
 #: Between two transforms further apart than this (s) the motion is not known.
 MAX_GAP = 0.5
+#: So near (s) a transform holds as it is, whatever lies around it: 4 cm at 20 m/s.
+_AT_ONCE = 0.002
+#: Frames of the world (REP 105): what moves in one of them moves over the road.
+_WORLD = frozenset({'odom', 'map', 'earth', 'world'})
 
 
 class TransformError(ValueError):
@@ -47,12 +51,19 @@ class _Motion:
         if times[second] == time:
             first = second
         between = times[first] <= time <= times[second]
-        if not between or times[second] - times[first] > MAX_GAP * 1e9:
-            nearest = float(np.abs(times[[first, second]] - time).min()) * 1e-9
-            msg = (
-                f'/tf does not tell {name} in {self.parent} at {time * 1e-9:.3f} s (the nearest '
-                f'is {nearest:.3f} s off, gaps of {MAX_GAP:g} s at most are bridged)'
-            )
+        gap = float(times[second] - times[first]) * 1e-9
+        if not between or gap > MAX_GAP:
+            away = np.abs(times[[first, second]] - time) * 1e-9
+            if away.min() <= _AT_ONCE:
+                row = rows[(first, second)[int(away.argmin())]]
+                return transform_matrix(row[:3], row[3:] / np.linalg.norm(row[3:]))
+            why = f'its transforms begin or end {away.min():.3f} s from there'
+            if between:
+                why = (
+                    f'it lies in a gap of {gap:.3f} s between two transforms, gaps of '
+                    f'{MAX_GAP:g} s at most are bridged'
+                )
+            msg = f'/tf does not tell {name} in {self.parent} at {time * 1e-9:.3f} s: {why}'
             raise TransformError(msg)
         share = 0.0
         if first != second:
@@ -108,8 +119,8 @@ class TransformTree:
             source_time: When (ns).
 
         Returns:
-            (4, 4) source to target, and whether motion is known; without, the two times are taken
-            for one.
+            (4, 4) source to target, and whether the robot's motion over the road is known;
+            without, the two times are taken for one.
 
         Raises:
             TransformError: If no way leads from one to the other, or not at these times.
@@ -133,8 +144,13 @@ class TransformTree:
             before = self._to_ancestor(shared, frame, source_time)
             after = self._to_ancestor(shared, frame, target_time)
             between = np.linalg.inv(after) @ before
-        told = moving is not None or any(
-            name in self._moving for chain in chains for name in chain[: chain.index(shared)]
+        # A joint that moves, of a robot of which nothing is known, says nothing of the road.
+        told = (
+            moving is not None
+            or shared in _WORLD
+            and any(
+                name in self._moving for chain in chains for name in chain[: chain.index(shared)]
+            )
         )
         return np.linalg.inv(to_target) @ between @ to_source, told
 

@@ -30,11 +30,13 @@ class DriveFrames:
         name: What opens it.
         version: Of its files.
         indices: Of the frames.
+        lost: About how many frames more there were, but for damage.
     """
 
     name: str
     version: str
     indices: Sequence[int]
+    lost: int = 0
 
 
 def open_drives(
@@ -67,9 +69,11 @@ def open_drives(
         require_drive(name)
     for name in dict.fromkeys(names):
         try:
-            frames = range(0, len(open_sequence(name)), every)
+            sequence = open_sequence(name)
+            frames = range(0, len(sequence), every)
             if frames:
-                drives.append(DriveFrames(name, _version(name), frames))
+                lost = -(-getattr(sequence, 'lost', 0) // every)
+                drives.append(DriveFrames(name, _version(name), frames, lost))
             else:
                 failed[name] = 'it has no frames'
         except (DatasetError, OSError) as err:
@@ -90,7 +94,7 @@ def shard(drives: Sequence[DriveFrames], number: int, count: int) -> list[DriveF
         size = len(drive.indices)
         part = drive.indices[max(first - before, 0) : max(last - before, 0)]
         if len(part):
-            parts.append(DriveFrames(drive.name, drive.version, part))
+            parts.append(DriveFrames(drive.name, drive.version, part, drive.lost))
         before += size
     return parts
 

@@ -15,6 +15,7 @@ from html import escape
 
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.evaluation import report_plots as plots
+from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.evaluator import failures
 from mono_metric_depth.evaluation.image_errors import GRID
 from mono_metric_depth.evaluation.report_page import PAGE, STYLE
@@ -27,7 +28,14 @@ from mono_metric_depth.evaluation.report_pictures import (
     shown_frames,
 )
 from mono_metric_depth.evaluation.results import ModelResult, Results
-from mono_metric_depth.evaluation.summary import METRICS, SCALINGS, PartSummary, Summary
+from mono_metric_depth.evaluation.summary import (
+    METRICS,
+    SCALINGS,
+    PartSummary,
+    Summary,
+    advice,
+    leaders,
+)
 from mono_metric_depth.evaluation.tables import (
     SCALING_TITLES,
     describe_comparison,
@@ -122,10 +130,16 @@ def _sentence(results: Results) -> str:
         f'{"above" if summary.scale_error.value > 0 else "below"} what fits these images best.'
     )
     if len(results.models) > 1:
-        best = min(results.models, key=_transferred)
+        error = {result.candidate.name: _transferred(result) for result in results.models}
+        best, *rivals = (
+            f'<b>{escape(name)}</b> ({error[name]:.3f})' for name in _leaders(results)
+        )
+        count = len(results.models)
         text += (
-            f' Of {len(results.models)} models, <b>{escape(best.candidate.name)}</b> has the '
-            f'smallest error, {_transferred(best):.3f}.'
+            f' These images cannot tell which of {count} models is the best: '
+            f'{", ".join([best, *rivals[:-1]])} or {rivals[-1]}.'
+            if rivals
+            else f' Of {count} models, {best} has the smallest error.'
         )
     if results.control is not None:
         control = results.control.summary.scalings['transferred']['abs_rel'].value
@@ -139,15 +153,23 @@ def _sentence(results: Results) -> str:
     return text
 
 
+def _leaders(results: Results) -> list[str]:
+    return leaders([(result.candidate.name, result.errors) for result in results.models])
+
+
 def _transferred(result: ModelResult) -> float:
     return result.summary.scalings['transferred']['abs_rel'].value
 
 
 def _warnings(results: Results) -> str:
     lines = [f'drive left out: {failures({name: why})}' for name, why in results.failed.items()]
-    lines += [*results.warnings, *results.models[0].summary.findings.values()]
+    findings = results.models[0].summary.findings
+    lines += [*findings.values()]
+    if todo := advice(list(findings)):
+        lines.append(f'what to do about {"these" if len(findings) > 1 else "this"}: {todo}')
+    lines += results.warnings
     lines += [
-        f'{count} images left out ({reason}); first of all {first}'
+        f'{count} image{"s" * (count > 1)} left out ({reason}); first of all {first}'
         for reason, (count, first) in results.skipped.items()
     ]
     if results.control is None:
@@ -199,10 +221,11 @@ def _comparisons(results: Results) -> str:
     everything = [*results.models, *([results.control] if results.control else [])]
     transferred = [result.summary.scalings['transferred'] for result in everything]
     least = min(metrics['abs_rel'].value for metrics in transferred)
+    first = set(_leaders(results))
     rows = ''
     for result, metrics in zip(everything, transferred, strict=True):
         error = metrics['abs_rel'].value
-        kind = ' class="best"' if error == least else ''
+        kind = ' class="best"' if error == least or result.candidate.name in first else ''
         rows += (
             f'<tr><th scope="row">{escape(result.candidate.name)}</th><td{kind}>{error:.3f}</td>'
             f'<td>{metrics["delta1"].value:.1%}</td><td>{metrics["rmse"].value:.2f}</td>'
@@ -302,12 +325,14 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
         f'<span class="bar" style="background:{errors}"></span> '
         f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above, the camera on '
-        'the left: predicted points in blue, true ones in black.</p>'
+        'the left: predicted points in blue, true ones in black. By AbsRel over all '
+        'drives; of neighbours in a drive, the first alone where there are others.</p>'
     )
     blocks = []
+    labels = drive_labels([each.drive for each in model.errors])
     for frame in shown:
         each = model.errors[frame.number]
-        what = f'{each.drive}, frame {each.index}'
+        what = f'{labels[each.drive]}, frame {each.index}'
         pictures = ''.join(
             f'<figure><img src="{uri}" alt="{escape(f"{title} of {what}")}">'
             f'<figcaption>{title}</figcaption></figure>'
@@ -323,8 +348,10 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
 
 def _data(results: Results, command: str) -> str:
     first = results.models[0].summary
+    labels = drive_labels(list(first.by_drive))
     rows = ''.join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{values["images"]:g}</td>'
+        f'<tr><th scope="row"><b>{escape(labels[name])}</b><small>{escape(name)}</small></th>'
+        f'<td>{values["images"]:g}</td>'
         f'<td>{values["abs_rel"]:.3f}</td>'
         f'<td>{values["scale"] / first.stored_scale:.3f}</td></tr>'
         for name, values in first.by_drive.items()

@@ -37,6 +37,7 @@ th:first-child { text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 td small { display: block; color: #666; font-size: .75rem; white-space: nowrap; }
 tbody th, td { white-space: nowrap; }
+th small { display: block; color: #666; font-size: .75rem; }
 .drives tbody th { white-space: normal; font-weight: 400; min-width: 5rem; }
 .regions { table-layout: fixed; margin-top: 1rem; }
 .best { font-weight: 700; }
@@ -49,6 +50,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   #28bceb, #4669e0, #30123b); }
 @media screen and (max-width: 30rem) {
   body { padding: .7rem; } table { font-size: .78rem; } th, td { padding: .2rem .15rem; }
+  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .2rem; }
   td small { font-size: .66rem; } .scalings td:not(:nth-child(2)) small { display: none; }
 }
 @media print {

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ _HIGHEST = 2.5
 _AHEAD = 60.0
 #: Width over height of the view from above: that of the image, so that they lie side by side.
 _SHAPES = (1.4, 2.4)
-_APART = 10
+#: Shown frames of a drive are so many apart; in a short one, a part of its length.
+_APART, _PART = 10, 4
 _SHOWN = 3
 #: Ground truth of more than this share of the pixels is shown as an image, else as points.
 _DENSE = 0.3
@@ -60,11 +62,15 @@ class ShownFrame:
 
 
 def chosen_frames(errors: Sequence[ImageErrors]) -> list[tuple[int, str]]:
-    """The worst and the best frames by AbsRel, not all of one moment: number and label."""
+    """The worst and the best frames by AbsRel, not all of one moment: number and label.
+
+    They are numbered by AbsRel: W1 is the largest of all, B1 the smallest.
+    """
     order = list(np.argsort([-each.transferred.abs_rel for each in errors], kind='stable'))
     half = -(-len(order) // 2)
-    worst = _apart(order[:half], errors)
-    best = _apart(order[half:][::-1], errors)
+    place = {number: rank for rank, number in enumerate(order)}
+    worst = sorted(_apart(order[:half], errors), key=place.__getitem__)
+    best = sorted(_apart(order[half:][::-1], errors), key=lambda number: -place[number])
     return [(i, f'W{n}') for n, i in enumerate(worst, 1)] + [
         (i, f'B{n}') for n, i in enumerate(best, 1)
     ]
@@ -73,8 +79,11 @@ def chosen_frames(errors: Sequence[ImageErrors]) -> list[tuple[int, str]]:
 def _apart(order: Sequence[int], errors: Sequence[ImageErrors]) -> list[int]:
     """The first of an order that are not neighbours; neighbours where there are no others."""
     chosen: list[int] = []
-    for distance in (_APART, 1):
+    frames = Counter(each.drive for each in errors)
+    for neighbours in (False, True):
         for number in map(int, order):
+            share = frames[errors[number].drive] // _PART
+            distance = 1 if neighbours else min(max(share, 1), _APART)
             near = any(
                 errors[other].drive == errors[number].drive
                 and abs(errors[other].index - errors[number].index) < distance

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import ImageErrors
 from mono_metric_depth.evaluation.results import ModelResult, Results
 from mono_metric_depth.evaluation.summary import SCALINGS, some_images
@@ -163,6 +164,7 @@ def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Fig
     figure, axes = _panel(size)
     starts = [*_starts(model.errors), len(model.errors)]
     many = len(starts) > 7
+    labels = drive_labels([each.drive for each in model.errors])
     for number, (first, last) in enumerate(zip(starts, starts[1:], strict=False)):
         part = model.errors[first:last]
         time = _seconds(part)
@@ -175,7 +177,7 @@ def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Fig
             alpha=0.6 if many else 1.0,
             marker='o' if last - first < 60 else '',
             markersize=2.5,
-            label=None if many else _short(part[0].drive),
+            label=None if many else _short(labels[part[0].drive]),
         )
     low, high = (bound / model.stored for bound in _card_interval(model))
     axes.axhspan(low, high, color='#b3261e', alpha=0.15, zorder=0)

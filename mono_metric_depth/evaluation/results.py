@@ -25,6 +25,8 @@ from mono_metric_depth.evaluation.summary import (
     summarise,
 )
 
+#: Fewer independent units say little; intervals over them are too narrow.
+_UNITS = 8
 #: Fewer of the true pixels seen deserves a word.
 _COVERAGE = 0.98
 
@@ -130,6 +132,12 @@ def _warnings(
 ) -> list[str]:
     summary = first.summary
     found = protocol.warnings(summary.images, {each.size for each in first.errors})
+    if summary.units < _UNITS:
+        found.append(
+            f'{summary.images} image{"s" * (summary.images > 1)} in {summary.units} independent '
+            f'part{"s" * (summary.units > 1)} say little: the intervals are too narrow, and what '
+            'was found may be chance; evaluate more drives'
+        )
     if summary.coverage < _COVERAGE:
         found.append(
             f'the network saw {summary.coverage:.1%} of the pixels with true depth (least '

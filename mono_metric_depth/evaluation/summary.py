@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from mono_metric_depth.doubt import Doubt
 from mono_metric_depth.evaluation.image_errors import GRID, ImageErrors, Part
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.linearity import Interval, Linearity, findings, measure_linearity
@@ -31,6 +32,20 @@ _DRIVES = 8
 #: Else each drive is cut into so many blocks of neighbouring frames, none of them shorter.
 _BLOCKS = 10
 _SHORTEST = 4
+_NO_METRES = (
+    'do not use its metres on such data: take a model that was trained on data like these, or '
+    'train this one on them (finetune)'
+)
+_NO_SCALAR = 'no other scalar mends that: train the model on data like these (finetune)'
+#: What to do about a finding.
+_ADVICE = {
+    'distance': _NO_METRES,
+    'images': _NO_METRES,
+    'offset': _NO_SCALAR,
+    'bend': _NO_SCALAR,
+    'spread': _NO_SCALAR,
+    'bias': 'fit the scale on data like these (fit_scale)',
+}
 _ROUNDS = 2000
 _PARTS = 40
 _MOST = 2000
@@ -127,7 +142,8 @@ class Summary:
         bands, regions: By distance, and by place in the image, transferred.
         by_drive: AbsRel and own scale of each drive.
         linearity: How far predicted depth is proportional to true depth; None for few images.
-        findings: What speaks against one scalar, in words.
+        findings: What speaks against one scalar, in words, the gravest first.
+        units: How many independent units the intervals were drawn over.
         independent: What the intervals were drawn over.
     """
 
@@ -146,6 +162,7 @@ class Summary:
     by_drive: dict[str, dict[str, float]]
     linearity: Linearity | None
     findings: dict[str, str]
+    units: int
     independent: str
 
 
@@ -231,6 +248,7 @@ def summarise(
     linearity = None
     with suppress(ScaleError):  # one image, or depth that is the same everywhere
         linearity = measure_linearity([each.sample for each in some_images(errors)], stored)
+    doubts = [] if linearity is None else findings(linearity)
     by_drive = {}
     for drive in dict.fromkeys(each.drive for each in errors):
         own = [each for each in errors if each.drive == drive]
@@ -258,11 +276,42 @@ def summarise(
         regions=_parts(_REGIONS, [each.regions for each in errors], units),
         by_drive=by_drive,
         linearity=linearity,
-        findings={}
-        if linearity is None
-        else {doubt.kind: str(doubt) for doubt in findings(linearity)},
+        findings={doubt.kind: str(doubt) for doubt in sorted(doubts, key=_gravity)},
+        units=int(units.labels.max()) + 1,
         independent=units.description,
     )
+
+
+def _gravity(doubt: Doubt) -> tuple[bool, bool]:
+    """What makes metres mean nothing comes first, what makes them less certain last."""
+    return not doubt.fatal, doubt.scatter
+
+
+def advice(kinds: Sequence[str]) -> str:
+    """What to do about findings, by the gravest of them; empty without any.
+
+    Args:
+        kinds: Of the findings, the gravest first.
+    """
+    if not kinds:
+        return ''
+    return _ADVICE.get(kinds[0], 'look at the worst frames below before this model is relied on')
+
+
+def leaders(models: Sequence[tuple[str, Sequence[ImageErrors]]]) -> list[str]:
+    """The model with the smallest AbsRel, and those that the images cannot tell from it.
+
+    Args:
+        models: Name and images of each, the same images in the same order.
+    """
+    means = [float(np.mean([e.transferred.abs_rel for e in errors])) for _, errors in models]
+    order = [models[number] for number in np.argsort(means, kind='stable')]
+    best, least = order[0]
+    return [best] + [
+        name
+        for name, errors in order[1:]
+        if not compare(best, least, name, errors).difference.high < 0
+    ]
 
 
 def some_images(errors: Sequence[ImageErrors]) -> Sequence[ImageErrors]:

@@ -82,14 +82,20 @@ def describe(summary: Summary) -> str:
     for scaling, metrics in summary.scalings.items():
         values = ''.join(f'{metrics[metric].value:9.3f}' for metric in METRICS)
         interval = metrics['abs_rel']
-        lines.append(
-            f'  {SCALING_TITLES[scaling]:18}{values}   AbsRel {with_interval(interval)[6:]}'
-        )
+        told = ''
+        if math.isfinite(interval.low):
+            told = f'   AbsRel {with_interval(interval)[6:]}'
+        lines.append(f'  {SCALING_TITLES[scaling]:18}{values}{told}')
     lines += [
         f'  scale             stored {summary.stored_scale:.4g}, oracle '
         f'{with_interval(summary.oracle_scale, ".4g")}; stored / oracle - 1 = '
         f'{with_interval(summary.scale_error, "+.1%")}; spread {summary.spread:.1%}',
-        f'  intervals         95 %, over {summary.independent}',
+        '  intervals         '
+        + (
+            f'95 %, over {summary.independent}'
+            if summary.units > 1
+            else 'none: so few images of one drive tell nothing of others'
+        ),
         '  by distance       ' + '; '.join(map(_part, summary.bands)),
         '  by region         ' + '; '.join(map(_part, summary.regions)),
     ]
