@@ -243,6 +243,9 @@ class CameraStream:
         newest, monitor, log = self.newest, self.monitor, self._node.get_logger()
         if newest is None or monitor is None:
             return DiagnosticStatus.OK, 'not active'
+        if self.mount is not None and self.mount.text != self._told_mount:
+            self._told_mount = self.mount.text
+            log.info(f'mount{f" of {self.name}" if self.name else ""}: {self._told_mount}')
         silent = self.statistics.silent()
         absent = ''
         if newest.lacks_info:
