@@ -8,6 +8,7 @@ A monitor: it warns, and never alters depth.
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter, deque
 
 import numpy as np
@@ -19,12 +20,16 @@ from mono_metric_depth.scale import robust_deviation
 
 #: Frames that are looked back on, and how many it takes to warn.
 FRAMES = 30
+#: Frames that are longer ago (s) say nothing of the scale any more.
+WINDOW = 60.0
 #: Median of the ratio off by more than this is a disagreement.
 TOLERANCE = 0.15
 
 
 class ScaleHealth:
     """Compares the road plane in metric depth with the mounting height, over the last frames.
+
+    Of a scene without a road, or of none at all, it knows less and less: see :attr:`age`.
 
     Args:
         camera: A pinhole, such as the canonical camera.
@@ -46,7 +51,7 @@ class ScaleHealth:
     ) -> None:
         self._view = RoadView(camera, rotation)
         self._camera_height = camera_height
-        self._ratios: deque[float] = deque(maxlen=FRAMES)
+        self._seen: deque[tuple[float, float]] = deque(maxlen=FRAMES)
         self.refused: Counter[str] = Counter()
 
     def look(self, depth: NDArray[np.float32]) -> None:
@@ -60,7 +65,17 @@ class ScaleHealth:
         except RoadPlaneError as err:
             self.refused[err.reason] += 1
         else:
-            self._ratios.append(height / self._camera_height)
+            self._seen.append((time.monotonic(), height / self._camera_height))
+
+    @property
+    def _ratios(self) -> list[float]:
+        oldest = time.monotonic() - WINDOW
+        return [ratio for moment, ratio in self._seen if moment > oldest]
+
+    @property
+    def age(self) -> float:
+        """How long ago the road was last seen (s); infinite if it never was."""
+        return time.monotonic() - self._seen[-1][0] if self._seen else math.inf
 
     @property
     def frames(self) -> int:
@@ -70,12 +85,14 @@ class ScaleHealth:
     @property
     def ratio(self) -> float:
         """Median of seen over known height; NaN before there is any."""
-        return float(np.median(self._ratios)) if self._ratios else math.nan
+        ratios = self._ratios
+        return float(np.median(ratios)) if ratios else math.nan
 
     @property
     def spread(self) -> float:
         """Relative spread of the ratio between frames; NaN before there is any."""
-        return robust_deviation(np.log(self._ratios)) if self._ratios else math.nan
+        ratios = self._ratios
+        return robust_deviation(np.log(ratios)) if ratios else math.nan
 
     @property
     def disagrees(self) -> bool:

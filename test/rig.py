@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from robot import OUTPUTS, RELIABLE, Robot, image_message, info_message, noise, put_stamp, stamp_of
+from robot import (
+    OUTPUTS,
+    RELIABLE,
+    Robot,
+    image_message,
+    info_message,
+    next_stamp,
+    noise,
+    put_stamp,
+    stamp_of,
+)
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera
-
-_stamps = itertools.count(1_800_000_000 * 10**9, 33_333_333)
 
 
 class Rig:
@@ -66,7 +73,7 @@ class Rig:
     def send(self, name: str) -> int:
         """Send a frame of a camera; its stamp (ns)."""
         camera = self.cameras[name]
-        stamp = next(_stamps)
+        stamp = next_stamp()
         image, info = self._senders[name]
         for sender, message in (
             (info, info_message(camera)),

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +37,7 @@ _LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-_stamps = itertools.count(1_700_000_000 * 10**9, 33_333_333)
+_last_stamp = 0
 
 
 class Robot:
@@ -121,7 +120,7 @@ class Robot:
 
     def send(self, image: Any, info: CameraInfo | None = None, *, first: str = '') -> int:
         """Send a frame once, its camera_info first unless told so; its stamp (ns)."""
-        stamp = next(_stamps)
+        stamp = next_stamp()
         for message in (image, info):
             if message is not None:
                 put_stamp(message, stamp)
@@ -135,7 +134,7 @@ class Robot:
 
     def publish(self, info: CameraInfo, stamp: int | None = None) -> None:
         """Send a camera_info alone."""
-        put_stamp(info, next(_stamps) if stamp is None else stamp)
+        put_stamp(info, next_stamp() if stamp is None else stamp)
         self._info.publish(info)
 
     def ask(self, image: Any, info: CameraInfo, **options: Any) -> list[Any]:
@@ -179,6 +178,13 @@ class Robot:
     def said(self) -> list[str]:
         """What the node told people: log and diagnostics."""
         return self.logged + [status.message for status in self.statuses]
+
+
+def next_stamp() -> int:
+    """A stamp (ns) that no message has had: now."""
+    global _last_stamp
+    _last_stamp = max(time.time_ns(), _last_stamp + 1)
+    return _last_stamp
 
 
 def put_stamp(message: Any, stamp: int, frame_id: str = FRAME_ID) -> None:

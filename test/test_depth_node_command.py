@@ -24,10 +24,11 @@ pytest.importorskip('rclpy')
 import rclpy
 from conftest import ROOT
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from robot import Robot, image_message, info_message, noise
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.commands.depth_node import main
+from mono_metric_depth.commands.depth_node import _spin, main
 from mono_metric_depth.model_card import METADATA_KEY, card_to_json, read_card
 from mono_metric_depth.nodes.depth_node import DepthNode
 from mono_metric_depth.nodes.frame_worker import WORKING
@@ -364,3 +365,33 @@ def test_threads_of_the_node_share_one_heap() -> None:
         )
         heaps[kind] = done.stdout.count('<heap nr=')
     assert heaps['shared'] == 1 < heaps['own']
+
+
+def test_spinning_keeps_nothing_of_what_it_has_done(domain: int) -> None:
+    """Each turn of the executor may leave nothing on the future: memory would grow for ever."""
+
+    class Counted(Future):
+        callbacks = 0
+
+        def add_done_callback(self, callback: Callable[[Future], None]) -> None:
+            self.callbacks += 1
+            super().add_done_callback(callback)
+
+    rclpy.init(domain_id=domain)
+    node = rclpy.create_node('turning')
+    try:
+        node.refused = Counted()
+        turns = []
+
+        def turn() -> None:
+            turns.append(None)
+            if len(turns) == 100:
+                node.refused.set_result('enough')
+
+        node.create_timer(0.001, turn)
+        _spin(node)
+        assert len(turns) == 100
+        assert node.refused.callbacks <= 1
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()

@@ -195,6 +195,10 @@ def test_what_is_missing_is_told_and_parameters_are_assumed(
     found = MountLookup(subscriber, '').mount(OPTICAL, Parameters(roll=0.1))
     assert (found.problem, subscriber.topics) == ('', {})
     assert found.mount.roll == 0.1
+    assert found.text == (
+        'pitch not given, 0 rad assumed, roll 0.100 rad (parameter), '
+        'yaw not given, 0 rad assumed, height not known'
+    )
 
 
 def test_names_that_are_made_up_take_no_memory_without_bound(node: Subscriber) -> None:

@@ -30,7 +30,7 @@ def test_the_launch_file_compiles_and_declares_its_arguments() -> None:
     compile(text, str(path), 'exec')
     arguments = (
         'cameras image camera_info image_transport base_frame namespace params_file model '
-        'autostart use_sim_time log_level respawn'
+        'autostart use_sim_time log_level respawn rviz frame'
     )
     for argument in arguments.split():
         assert f"'{argument}'" in text

@@ -27,6 +27,7 @@ import rclpy
 from conftest import ROOT, TINY_CAMERA, TINY_DEPTH, next_domain
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import (
     FRAME_ID,
     OUTPUTS,
@@ -306,6 +307,39 @@ def test_images_without_camera_info_are_reported_and_the_newest_waits(
     assert set(robot.answers['depth/points']) == {stamps[-1]}
     later = robot.send(image)
     robot.until(lambda: later in robot.answers['depth/points'], 'a later answer')
+
+
+@pytest.mark.parametrize('durability', ['', 'transient_local'])
+def test_a_camera_info_that_was_latched_before_the_node_came_serves_every_image(
+    robot: Robot, start: Callable[..., DepthNode], durability: str
+) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = robot.node.create_publisher(CameraInfo, '/camera_info', latched)
+    publisher.publish(info_message(CAMERA))
+    name = 'qos_overrides./camera_info.subscription.durability'
+    node = start(**({name: durability} if durability else {}))
+    image = image_message(noise(60, 100))
+    robot.until(
+        lambda: robot.answers['depth/points'], 'an answer', lambda: robot.send(image), timeout=10
+    )
+    found = robot.node.get_subscriptions_info_by_topic('/camera_info')
+    told = {info.qos_profile.durability for info in found if info.node_name == node.get_name()}
+    both = {DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE}
+    assert told == ({DurabilityPolicy.TRANSIENT_LOCAL} if durability else both)
+
+
+def test_images_lost_before_the_node_are_told(
+    robot: Robot, start: Callable[..., DepthNode]
+) -> None:
+    start()
+    image, info = image_message(noise(60, 100)), info_message(CAMERA)
+    robot.ask(image, info)
+    received = robot.news()['received']
+    for _ in range(4):  # nobody takes them meanwhile, and only the newest is kept
+        robot.send(image, info)
+    assert robot.news()['received'] == received + 1
+    told = {item.key: item.value for item in robot.statuses[-1].values}
+    assert int(told['images lost before the node']) == 3
 
 
 def test_the_newest_image_wins_and_none_waits_in_queues(

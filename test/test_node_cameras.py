@@ -285,6 +285,25 @@ def test_an_override_of_qos_is_for_its_topic_alone(
         assert reliable == (name == 'left')
 
 
+def test_an_override_that_no_topic_takes_is_told(
+    rig: Rig, start: Callable[..., DepthNode]
+) -> None:
+    used = 'qos_overrides./right/image.subscription.depth'
+    unused = (
+        'qos_overrides./left/imagee.subscription.depth',
+        'qos_overrides./left/image.subscription.lifespan',
+    )
+    start(**dict.fromkeys([used, *unused], 3))
+    robot = rig.robot
+    for name in unused:
+        told = f'{name} is ignored: no topic takes it'
+        robot.until(lambda t=told: any(t in line for line in robot.logged), told, timeout=10)
+    assert not any(f'{used} is ignored' in line for line in robot.logged)
+    assert sum('is ignored' in line for line in robot.logged) == 2
+    # It says what there is.
+    assert any('taken: ' in line and used in line for line in robot.logged)
+
+
 def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
     changed = threading.Condition()
     cameras = [NewestFrame(changed) for _ in range(3)]

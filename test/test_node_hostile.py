@@ -156,7 +156,7 @@ def test_thousands_of_hostile_messages_are_counted_by_reason_and_leave_nothing_b
         put_stamp(info, stamp)
         before = counts()
         stream.newest.put_info(info)
-        stream._on_image(image)
+        stream._on_image(image, {})
         deadline = time.monotonic() + 30
         while sum((now := counts()).values()) < sum(before.values()) + 2:
             assert time.monotonic() < deadline, now
@@ -176,6 +176,11 @@ def test_thousands_of_hostile_messages_are_counted_by_reason_and_leave_nothing_b
             robot.executor.spin_once(timeout_sec=0)
             robot.answers = {topic: {} for topic in robot.answers}
             sizes.append(resident())
+    values = stream.statistics.values()
+    assert all(
+        kind in values['stamps in doubt'] for kind in ('zero', 'future', 'old', 'back', 'jump')
+    )
+    assert values['latency p99 (ms)'] == 'none' or float(values['latency p99 (ms)']) < 1e4
     dropped = {name.removeprefix('dropped: ') for name in outcomes if name.startswith('dropped')}
     assert dropped <= REASONS[transport], outcomes
     assert len(dropped) >= 3

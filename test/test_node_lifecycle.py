@@ -220,7 +220,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_by_the_service_and_can_be_mend
     assert not [thread for thread in threading.enumerate() if thread.name == 'load']
 
 
-def test_deactivation_keeps_the_engine_and_forgets_the_calibration(
+def test_deactivation_keeps_the_engine_and_a_calibration_that_came_once(
     robot: Robot,
     start: Callable[..., DepthNode],
     operator: Operator,
@@ -239,10 +239,12 @@ def test_deactivation_keeps_the_engine_and_forgets_the_calibration(
     robot.ask(image, info)
     assert operator.change(Transition.TRANSITION_DEACTIVATE)
     assert operator.change(Transition.TRANSITION_ACTIVATE)
+    stamps: list[int] = []
     robot.until(
-        lambda: robot.counts()['dropped: no_camera_info'], 'dropped', lambda: robot.send(image)
+        lambda: set(stamps) & set(robot.answers['depth/image']),
+        'an answer without another camera_info',
+        lambda: stamps.append(robot.send(image)),
     )
-    robot.ask(image, info)
     assert len(loaded) == 1
 
 
@@ -555,10 +557,59 @@ def test_scale_coverage_and_exposure_are_watched_and_depth_stays_as_it_is(
         flat = np.full((TINY_CAMERA.height, TINY_CAMERA.width, 3), level, np.uint8)
         look(image_message(flat), info)
         assert f'100% of the image is {word}' in robot.statuses[-1].message
+    look(image_message(np.full_like(flat, 120)), info)
+    assert 'the image is of one colour' in robot.statuses[-1].message
     assert told()['scale health'] == 'camera_height is not known'
     narrow = Camera(64, 32, 150.0, 150.0, 31.5, 12.0)
     look(good, info_message(narrow))
     assert 'of what the network was trained on' in robot.statuses[-1].message
+
+
+def test_findings_age_and_images_that_show_nothing_are_not_fitted(
+    robot: Robot,
+    start: Callable[..., DepthNode],
+    operator: Operator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(depth_monitor, 'PERIOD', 0.0)
+    below = np.maximum(np.arange(TINY_CAMERA.height) - TINY_CAMERA.cy, 0.5)
+    write_tiny_model(tmp_path / 'road.onnx', (TINY_CAMERA.fy / below).astype(np.float32))
+    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
+    good = image_message(noise(TINY_CAMERA.height, TINY_CAMERA.width))
+    info = info_message(TINY_CAMERA)
+
+    def look(image: Any) -> dict[str, str]:
+        stamp = robot.send(image, info)
+        robot.until(lambda: stamp in robot.answers['depth/image'], 'an answer')
+        robot.news()
+        return told()
+
+    def told() -> dict[str, str]:
+        return {item.key: item.value for item in robot.statuses[-1].values}
+
+    robot.ask(good, info)
+    for _ in range(32):
+        stamp = robot.send(good, info)
+        robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
+    assert look(good)['scale health'] == 'disagrees'
+    assert 'depth shows the camera' in robot.statuses[-1].message
+    monkeypatch.setattr(depth_monitor, '_FRESH', 0.5)
+    deadline = time.monotonic() + 0.7
+    for level in (0, 255, 120):
+        flat = np.full((TINY_CAMERA.height, TINY_CAMERA.width, 3), level, np.uint8)
+        found = look(image_message(flat))
+        robot.until(lambda: time.monotonic() > deadline, 'time')
+    found = look(image_message(flat))
+    assert found['scale health refused'] == 'exposure 4'
+    assert found['scale health'].startswith('road not seen for')
+    assert float(found['scale health age (s)']) > 0.5
+    assert 'depth shows the camera' not in robot.statuses[-1].message
+    assert 'one colour' in robot.statuses[-1].message
+    # Nobody looks any more: what was found is not what is.
+    robot.until(lambda: 'monitors' in told(), 'age')
+    assert 'scale health' not in told()
+    assert 'one colour' not in robot.statuses[-1].message
 
 
 def test_a_frame_in_work_keeps_its_parameters(

@@ -162,7 +162,7 @@ def test_a_frame_allocates_nothing_large(
             for image, info in frames:
                 before = stream.statistics.values().get('frames published', '0')
                 stream.newest.put_info(info)
-                stream._on_image(image)
+                stream._on_image(image, {})
                 deadline = time.monotonic() + 30
                 while stream.statistics.values().get('frames published', '0') == before:
                     assert time.monotonic() < deadline

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from mono_metric_depth import scale_health
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.scale_health import FRAMES, ScaleHealth
+from mono_metric_depth.scale_health import FRAMES, WINDOW, ScaleHealth
 
 CAMERA = Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
 
@@ -31,6 +33,23 @@ def test_only_a_sustained_disagreement_counts(seen: float, disagrees: bool) -> N
     assert health.disagrees == disagrees
     assert health.ratio == pytest.approx(seen / 1.5, rel=1e-3)
     assert health.spread == pytest.approx(1.4826 * 0.02, rel=0.01)
+
+
+def test_what_was_seen_long_ago_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(scale_health, 'time', SimpleNamespace(monotonic=lambda: now))
+    health = ScaleHealth(CAMERA, 1.5)
+    assert math.isinf(health.age)
+    for _ in range(FRAMES):
+        health.look(road(1.0))
+    assert health.disagrees
+    now += WINDOW - 1
+    assert health.disagrees
+    assert health.age == WINDOW - 1
+    now += 2
+    assert not health.disagrees
+    assert health.frames == 0
+    assert math.isnan(health.ratio)
 
 
 def test_a_frame_without_a_road_is_refused_by_reason() -> None:

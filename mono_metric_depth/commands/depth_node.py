@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 import threading
+from typing import Any
 
 from mono_metric_depth.commands import fail
 
@@ -82,7 +83,7 @@ def _run(arguments: list[str]) -> None:
     node = None
     try:
         node = DepthNode()
-        rclpy.spin_until_future_complete(node, node.refused)
+        _spin(node)
         if node.refused.done() and rclpy.ok():
             fail(node.refused.result())
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -101,6 +102,21 @@ def _run(arguments: list[str]) -> None:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _spin(node: Any) -> None:
+    """Do the node's work until it is refused, or ROS ends."""
+    import rclpy
+
+    # spin_until_future_complete leaves a callback on the future for every message: memory that
+    # grows with each frame.
+    executor = rclpy.get_global_executor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok() and not node.refused.done():
+            executor.spin_once()
+    finally:
+        executor.remove_node(node)
 
 
 def _line(err: Exception) -> str:

@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
@@ -21,11 +28,24 @@ from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.nodes.depth_monitor import DepthMonitor
 from mono_metric_depth.nodes.depth_outputs import DepthOutputs
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
+from mono_metric_depth.nodes.messages import stamp_ns
 from mono_metric_depth.nodes.mount_lookup import FoundMount
 from mono_metric_depth.nodes.newest_frame import NewestFrame
 from mono_metric_depth.nodes.parameters import Parameters
 
 _WARN_EVERY = 5.0
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
+#: For a camera_info that is published once and kept for who comes later.
+_LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 class CameraStream:
@@ -62,7 +82,9 @@ class CameraStream:
         self.mount: FoundMount | None = None
         self._node = node
         self._inputs: list[Any] = []
+        self._info: CameraInfo | None = None
         self._camera: tuple[Hashable, Camera] | None = None
+        self._told_mount = ''
         self._warned: dict[str, float] = {}
 
     # Life, called by the node.
@@ -76,7 +98,9 @@ class CameraStream:
         self.outputs = DepthOutputs(self._node, self.name)
 
     def activate(self, card: ModelCard, changed: threading.Condition) -> None:
-        """Subscribe to the inputs. Of earlier frames nothing is kept: the camera may have changed.
+        """Subscribe to the inputs.
+
+        Of earlier frames the last camera_info is kept: it may have been published for good.
 
         Args:
             card: The network's card.
@@ -85,45 +109,57 @@ class CameraStream:
         Raises:
             RuntimeError, ParameterException: If the overrides of a topic's QoS are unusable.
         """
-        self.newest = NewestFrame(changed)
+        self.newest = NewestFrame(changed, self._info)
         self.monitor = DepthMonitor(card)
         self.statistics.forget_arrival()
         self.coverage, self.mount, self._camera = float('nan'), None, None
         compressed = self.values.image_transport == 'compressed'
-        for kind, topic, callback, depth in (
-            # Small, and each belongs to one image: none may be overwritten unread.
-            (CameraInfo, self._topic('camera_info'), self.newest.put_info, 10),
-            (
-                CompressedImage if compressed else ImageMessage,
-                self.image_topic(),
-                self._on_image,
-                1,
-            ),
-        ):
-            qos = QoSProfile(
-                depth=depth,
-                history=HistoryPolicy.KEEP_LAST,
-                reliability=ReliabilityPolicy.BEST_EFFORT,
+        kind = CompressedImage if compressed else ImageMessage
+        # Each camera_info is small and belongs to one image: none may be overwritten unread.
+        self._subscribe(CameraInfo, self._topic('camera_info'), self.newest.put_info, depth=10)
+        self._subscribe(kind, self.image_topic(), self._on_image, depth=1)
+        # What takes latched messages does not match who latches none, and the other way round it
+        # gets them late: both, and a message that comes by both ways is the same twice.
+        self._inputs.append(
+            self._node.create_subscription(
+                CameraInfo,
+                self._topic('camera_info'),
+                self.newest.put_info,
+                _LATCHED,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
-            overrides = QoSOverridingOptions.with_default_policies()
-            self._inputs.append(
-                self._node.create_subscription(
-                    kind, topic, callback, qos, qos_overriding_options=overrides
-                )
+        )
+
+    def _subscribe(self, kind: Any, topic: str, callback: Any, depth: int) -> None:
+        qos = QoSProfile(
+            depth=depth,
+            history=HistoryPolicy.KEEP_LAST,
+            reliability=ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._inputs.append(
+            self._node.create_subscription(
+                kind,
+                topic,
+                callback,
+                qos,
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
             )
+        )
 
     def deactivate(self) -> None:
         """Receive nothing more; what waits is dropped."""
         while self._inputs:
             self._node.destroy_subscription(self._inputs.pop())
         self.discard('deactivated')
+        if self.newest is not None:
+            self._info = self.newest.info
         self.newest = None
 
     def cleanup(self) -> None:
         """Take the output topics off the graph."""
         if self.outputs is not None:
             self.outputs.destroy()
-        self.outputs = self.monitor = None
+        self.outputs = self.monitor = self._info = None
 
     # Frames.
 
@@ -136,11 +172,19 @@ class CameraStream:
         topic = str(self._node.resolve_topic_name(self._topic('image')))
         return topic if self.values.image_transport == 'raw' else f'{topic}/compressed'
 
-    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
+    def _on_image(
+        self, message: ImageMessage | CompressedImage, origin: Mapping[str, Any]
+    ) -> None:
         newest = self.newest
         if newest is None:  # it came while the node was deactivated
             return
-        self.statistics.receive()
+        # With several publishers the numbers are no sequence.
+        single = self._node.count_publishers(self.image_topic()) == 1
+        self.statistics.receive(
+            stamp_ns(message.header.stamp),
+            self._node.get_clock().now().nanoseconds,
+            origin.get('publication_sequence_number') if single else None,
+        )
         reason = newest.put_image(message) if self.enabled else 'disabled'
         if reason:
             self.statistics.count(f'dropped: {reason}')
@@ -199,15 +243,22 @@ class CameraStream:
         newest, monitor, log = self.newest, self.monitor, self._node.get_logger()
         if newest is None or monitor is None:
             return DiagnosticStatus.OK, 'not active'
+        if self.mount is not None and self.mount.text != self._told_mount:
+            self._told_mount = self.mount.text
+            log.info(f'mount{f" of {self.name}" if self.name else ""}: {self._told_mount}')
+        silent = self.statistics.silent()
+        absent = ''
         if newest.lacks_info:
             topic = self._node.resolve_topic_name(self._topic('camera_info'))
-            text = f'images arrive but no camera_info on {topic}'
-            log.warning(text, throttle_duration_sec=5.0)
-            return DiagnosticStatus.WARN, text
-        silent = self.statistics.silent()
+            absent = f'no camera_info on {topic}'
         if silent is not None and silent > self.values.image_timeout:
             text = f'no image for {silent:.1f} s on {self.image_topic()}'
+            text = f'{text}, and {absent}' if absent else text
             log.warning(text, throttle_duration_sec=30.0)
+            return DiagnosticStatus.WARN, text
+        if absent:
+            text = f'images arrive but {absent}'
+            log.warning(text, throttle_duration_sec=5.0)
             return DiagnosticStatus.WARN, text
         if problem := self.statistics.problem():
             return DiagnosticStatus.WARN, problem
@@ -216,6 +267,8 @@ class CameraStream:
         if silent is None:
             return DiagnosticStatus.WARN, f'no image has arrived on {self.image_topic()}'
         warnings = list(monitor.findings.warnings)
+        if problem := self.statistics.stamp_problem():
+            warnings.append(problem)
         if self.mount is not None and self.mount.problem:
             warnings.append(self.mount.problem)
         if warnings:

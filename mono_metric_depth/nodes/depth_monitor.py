@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ PERIOD = 0.5
 #: Levels (of 255) that say nothing about the scene, and the share of pixels that may have them.
 _BLACK, _WHITE = 8, 247
 _MOST_UNUSABLE = 0.7
+#: Grey levels that spread less (of 255) show nothing.
+_LEAST_SPREAD = 2.0
+#: What was found longer ago (s) is not what is.
+_FRESH = 5.0
 #: Looks whose median exposure counts.
 _LOOKS = 10
 
@@ -44,18 +49,27 @@ class DepthMonitor:
     Args:
         card: The network's card.
 
-    Attributes:
-        findings: Of the last look; replaced as a whole, read it from any thread.
     """
 
     def __init__(self, card: ModelCard) -> None:
-        self.findings = Findings()
+        self._findings, self._looked = Findings(), -math.inf
         self._card = card
         self._due = 0.0
         self._known: tuple[Camera, Mount, float] | None = None
         self._health: ScaleHealth | None = None
         self._dark: deque[float] = deque(maxlen=_LOOKS)
         self._bright: deque[float] = deque(maxlen=_LOOKS)
+        self._even: deque[bool] = deque(maxlen=_LOOKS)
+
+    @property
+    def findings(self) -> Findings:
+        """Of the last look; nothing once it is old. To be read from any thread."""
+        findings, age = self._findings, time.monotonic() - self._looked
+        if age <= _FRESH:
+            return findings
+        if math.isinf(age):
+            return Findings()
+        return Findings(values={'monitors': f'nothing looked at for {age:.0f} s'})
 
     def look(self, estimate: DepthEstimate, mount: Mount) -> None:
         """Look at a frame, unless the last look was just now.
@@ -69,15 +83,20 @@ class DepthMonitor:
         if now < self._due:
             return
         self._due = now + PERIOD
+        if now > self._looked + _FRESH:
+            for looks in (self._dark, self._bright, self._even):
+                looks.clear()
         camera_height = mount.height or 0.0
-        warnings = [*self._look_at_scale(estimate, mount, camera_height)]
+        exposure, usable = self._look_at_exposure(estimate)
+        warnings = [*self._look_at_scale(estimate, mount, camera_height, usable)]
         if little := coverage_warning(estimate.alignment.coverage, mount):
             warnings.append(little)
-        warnings += self._look_at_exposure(estimate)
-        self.findings = Findings(tuple(warnings), self._values(camera_height))
+        warnings += exposure
+        self._findings = Findings(tuple(warnings), self._values(camera_height))
+        self._looked = now
 
     def _look_at_scale(
-        self, estimate: DepthEstimate, mount: Mount, camera_height: float
+        self, estimate: DepthEstimate, mount: Mount, camera_height: float, usable: bool
     ) -> list[str]:
         known = (estimate.alignment.camera, mount, camera_height)
         if known != self._known:
@@ -94,22 +113,31 @@ class DepthMonitor:
                     return [f'scale health: {err}']
         if self._health is None:
             return []
-        with np.errstate(divide='ignore'):
-            depth = np.reciprocal(estimate.inverse_depth)
-        depth[~estimate.alignment.seen] = np.nan
-        self._health.look(depth)
-        if not self._health.disagrees:
+        if usable:
+            with np.errstate(divide='ignore'):
+                depth = np.reciprocal(estimate.inverse_depth)
+            depth[~estimate.alignment.seen] = np.nan
+            self._health.look(depth)
+        else:
+            self._health.refused['exposure'] += 1
+        if not self._health.disagrees or self._health.age > _FRESH:
             return []
         return [
             f'depth shows the camera {self._health.ratio * camera_height:.2f} m above the road, '
             f'camera_height says {camera_height:g} m: check the mount, or fit the scale anew'
         ]
 
-    def _look_at_exposure(self, estimate: DepthEstimate) -> list[str]:
+    def _look_at_exposure(self, estimate: DepthEstimate) -> tuple[list[str], bool]:
+        """What is wrong with it of late, and whether this image shows anything."""
         seen = estimate.aligned.as_bgr()[estimate.alignment.seen]
-        self._dark.append(float(np.mean(seen.max(axis=1) < _BLACK)))
-        self._bright.append(float(np.mean(seen.min(axis=1) > _WHITE)))
-        return [
+        dark = float(np.mean(seen.max(axis=1) < _BLACK))
+        bright = float(np.mean(seen.min(axis=1) > _WHITE))
+        # A picture of one grey says as little.
+        even = bool(seen.size) and float(seen.mean(axis=1).std()) < _LEAST_SPREAD
+        self._dark.append(dark)
+        self._bright.append(bright)
+        self._even.append(even)
+        warnings = [
             f'{share:.0%} of the image is {name}, depth means little'
             for name, share in (
                 ('black', float(np.median(self._dark))),
@@ -117,6 +145,9 @@ class DepthMonitor:
             )
             if share > _MOST_UNUSABLE
         ]
+        if not warnings and np.median(self._even) > 0.5:
+            warnings = ['the image is of one colour, depth means little']
+        return warnings, not even and max(dark, bright) <= _MOST_UNUSABLE
 
     def _values(self, camera_height: float) -> dict[str, str]:
         health = self._health
@@ -128,9 +159,15 @@ class DepthMonitor:
             known = 'road not seen' if camera_height > 0 else 'camera_height is not known'
             return {'scale health': known, **values}
         refused = ', '.join(f'{name} {count}' for name, count in sorted(health.refused.items()))
-        state = 'disagrees' if health.disagrees else 'agrees'
+        if health.age > _FRESH and not math.isinf(health.age):
+            state = f'road not seen for {health.age:.0f} s'
+        elif health.frames < FRAMES:
+            state = 'too few frames'
+        else:
+            state = 'disagrees' if health.disagrees else 'agrees'
         return {
-            'scale health': state if health.frames == FRAMES else 'too few frames',
+            'scale health': state,
+            'scale health age (s)': 'none' if math.isinf(health.age) else f'{health.age:.1f}',
             'scale health ratio': f'{health.ratio:.3f}',
             'scale health spread': f'{health.spread:.3f}',
             'scale health frames': f'{health.frames}',

@@ -27,6 +27,7 @@ from mono_metric_depth.nodes.camera_stream import CameraStream
 from mono_metric_depth.nodes.frame_worker import FrameWorker
 from mono_metric_depth.nodes.model_loading import LoadedModel, ModelLoading
 from mono_metric_depth.nodes.mount_lookup import MountLookup
+from mono_metric_depth.nodes.parameter_table import warn_of_unused_overrides
 from mono_metric_depth.nodes.parameters import (
     NodeParameters,
     changed_parameters,
@@ -191,6 +192,7 @@ class DepthNode(LifecycleNode):
         except Exception as err:
             self._stop(_PATIENCE)
             return self._refuse('activate', err)
+        warn_of_unused_overrides(self)
         self._worker = FrameWorker(self, estimator, self._streams, self._mounts, changed)
         self._refusal = ''
         return _SUCCESS

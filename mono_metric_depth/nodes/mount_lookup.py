@@ -123,10 +123,13 @@ class MountLookup:
                         f'the parameters say {name} {given:.3f} {unit}, {self._base} in tf says '
                         f'{told:.3f} {unit}; the parameter counts, set it to 0 to follow tf'
                     )
-            unknown = name == 'height' and chosen[name] == 0
-            text.append(f'{name} {chosen[name]:.3f} {unit} ({source})')
-            if unknown:
-                text[-1] = 'height not known'
+            if name == 'height' and chosen[name] == 0:
+                text.append('height not known')
+            elif looked_up is None and given == 0:
+                # 0 may be meant, but nobody said so.
+                text.append(f'{name} not given, 0 {unit} assumed')
+            else:
+                text.append(f'{name} {chosen[name]:.3f} {unit} ({source})')
         height = chosen.pop('height')
         return FoundMount(Mount(**chosen, height=height or None), ', '.join(text), problem)
 

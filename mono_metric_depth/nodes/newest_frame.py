@@ -28,12 +28,15 @@ class NewestFrame:
 
     Args:
         changed: Notified of each change; shared by the cameras that :class:`WaitingFrames` serves.
+        info: What was received before and counts until another comes.
     """
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, changed: threading.Condition, info: CameraInfo | None = None) -> None:
         self._changed = changed
         self._image: ImageMessage | CompressedImage | None = None
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
+        if info is not None:
+            self._infos[stamp_ns(info.header.stamp)] = info
         self._taken: int | None = None
         self._in_step = True
         self._since = self._wanted = math.inf
@@ -70,6 +73,12 @@ class NewestFrame:
             self._image = None
             self._since = self._wanted = math.inf
             return waited
+
+    @property
+    def info(self) -> CameraInfo | None:
+        """The newest camera_info."""
+        with self._changed:
+            return next(reversed(self._infos.values()), None)
 
     @property
     def lacks_info(self) -> bool:

@@ -93,6 +93,24 @@ def warn_of_unknown(node: Node, known: Collection[str]) -> None:
             )
 
 
+def warn_of_unused_overrides(node: Node) -> None:
+    """Warn of overrides of QoS that no topic has taken; call it once the topics exist.
+
+    Args:
+        node: The node.
+    """
+    given = getattr(node, '_parameter_overrides', {})
+    # What a topic has taken is declared.
+    taken = sorted(
+        f'qos_overrides.{name}' for name in node.get_parameters_by_prefix('qos_overrides')
+    )
+    for name in sorted(given):
+        if name.startswith('qos_overrides.') and not node.has_parameter(name):
+            node.get_logger().warning(
+                f'{name} is ignored: no topic takes it; those that are taken: {", ".join(taken)}'
+            )
+
+
 def check_choices(values: Any, rules: Mapping[str, Rule]) -> None:
     """Refuse what is not among a parameter's allowed values.
 
