@@ -14,6 +14,7 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -149,12 +150,20 @@ def test_a_log_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 def test_training_ends_when_held_out_source_error_no_longer_falls(
     recipe_file: Path, tmp_path: Path, rendered: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load_recipe(recipe_file, learning_rate=1e-9, patience=2, steps=20)
+    recipe = load_recipe(recipe_file, patience=2, steps=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer_module, '_VALIDATE_EVERY', 2)
+        measured = trainer_module.held_out_errors
+        falls = iter([0.5, 0.4])
+
+        def errors(pairs: Any, scale: float | None = None) -> dict[str, float]:
+            found = measured(pairs, scale)
+            return found if scale else {**found, 'abs_rel': next(falls, 0.45)}
+
+        patch.setattr(trainer_module, 'held_out_errors', errors)
         trainer = Trainer(recipe, tmp_path / 'run', cache=rendered)
         assert trainer.train()
-        assert trainer.step < 20
+        assert trainer.step == 8
         assert 'ended early' in capsys.readouterr().out
         assert (tmp_path / 'run' / 'samples' / 'step-000002.png').is_file()
         # What has ended stays ended.

@@ -187,14 +187,15 @@ def test_the_node_warns_of_a_doubtful_scale(
     shift = next(str(doubt) for doubt in doubts if doubt.kind == 'shift')
     start(model=str(model))
     frame = road(canonical(RELATIVE))
-    robot.ask(image_message(frame.image), info_message(frame.camera))
+    image = frame.image ^ (np.indices(frame.image.shape).sum(axis=0) % 2 * 64).astype(np.uint8)
+    robot.ask(image_message(image), info_message(frame.camera))
     warned = (
         f'the scale of model is doubtful: {doubts[0]} (and {len(doubts) - 1} more: scale doubts)'
     )
     logged = f'the scale of model is doubtful: {"; ".join(map(str, doubts))}'
 
     def again() -> None:
-        robot.send(image_message(frame.image), info_message(frame.camera))
+        robot.send(image_message(image), info_message(frame.camera))
 
     robot.until(lambda: robot.statuses[-1].message == warned, 'a warning', again)
     status = robot.statuses[-1]
@@ -211,7 +212,7 @@ def test_a_sound_scale_is_no_warning(
     start: Callable[..., DepthNode],
     robot: Robot,
 ) -> None:
-    from robot import image_message, info_message
+    from robot import image_message, info_message, noise
 
     card = read_card(tiny_model)
     assert card.scale is not None
@@ -219,7 +220,7 @@ def test_a_sound_scale_is_no_warning(
     model.write_bytes(tiny_model.read_bytes())
     write_card(model, replace(card, scale=replace(card.scale, doubts=doubts)))
     start(model=str(model))
-    image = image_message(np.full((32, 64, 3), 90, np.uint8))
+    image = image_message(noise(32, 64))
     robot.ask(image, info_message(TINY_CAMERA))
     robot.until(
         lambda: robot.statuses[-1].message == 'running',
