@@ -65,7 +65,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='everything measured')
     parser.add_argument('--write', action='store_true', help="into the model's card")
     parser.add_argument(
-        '--force', action='store_true', help='write a scale that means nothing, too'
+        '--force', action='store_true', help='write a scale that means nothing, or that the road contradicts, too'
     )
     options = parser.parse_args(arguments)
     if options.force and not options.write:
@@ -131,11 +131,12 @@ def _fit(arguments: list[str] | None) -> None:
             part.write_text(json_text(report))
         print(f'wrote {options.json}')
     if options.write:
-        fatal = [doubt for doubt in (scale.doubts or () if options.data else ()) if doubt.fatal]
+        # Without a new scale there is only the road to write, which makes the card more honest.
+        fatal = [doubt for doubt in card.doubts if doubt.fatal and options.data]
         if fatal and not options.force:
             fail(
-                f'not written: {fatal[0]}; one scalar gives no metres with this network. Take a '
-                'metric network or train one; --force writes it all the same, and the node warns'
+                f'not written: {_remedy(fatal[0], card)}; --force writes it all the same, and '
+                'the node warns'
             )
         write_card(options.model, card)
         print(
@@ -338,6 +339,21 @@ def _with_scale(card: ModelCard, scale: GlobalScale) -> ModelCard:
         scale=scale,
         depth_range=(nearest * factor, furthest * factor),
         provenance={**card.provenance, 'earlier_scale': earlier},
+    )
+
+
+def _remedy(doubt: Doubt, card: ModelCard) -> str:
+    """A grave doubt, and what can be done about it."""
+    if doubt.kind == 'road':
+        assert card.road_scale is not None
+        return (
+            f'{doubt}. With this scale depth is wrong by that on the camera of '
+            f'{card.road_scale.source}: check its height ({card.road_scale.camera_height:.2f} m), '
+            'pitch, roll and calibration, and the unit of the ground truth'
+        )
+    return (
+        f'{doubt}; one scalar gives no metres with this network. Take a metric network or train '
+        'one'
     )
 
 
