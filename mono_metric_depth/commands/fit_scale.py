@@ -65,7 +65,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='everything measured')
     parser.add_argument('--write', action='store_true', help="into the model's card")
     parser.add_argument(
-        '--force', action='store_true', help='write a scale that means nothing, or that the road contradicts, too'
+        '--force',
+        action='store_true',
+        help='write a scale that means nothing, too, or that the road contradicts',
     )
     options = parser.parse_args(arguments)
     if options.force and not options.write:
