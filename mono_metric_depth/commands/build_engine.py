@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mono_metric_depth.datasets import open_sequence, sequence_names
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
     EngineRequest,
+    engine_files,
     open_built_engine,
     stored_engine,
 )
@@ -154,6 +156,8 @@ def _build(options: argparse.Namespace) -> None:
     else:
         print(f'checked on {stored.checked_on}')
     print(f'kept    {cache.path(key)} ({stored.seconds:.1f} s to build)')
+    if gpu is None:
+        print(_way_there(request, engine_files(request, cache, key)))
     if options.output and stored.code is not None:
         with appearing(options.output) as part:
             part.write_bytes(stored.code)
@@ -168,7 +172,10 @@ def _use(options: argparse.Namespace) -> str:
         for differs, text in (
             (options.batch[0] != 1, f'--batch {f"1..{most}" if most > 1 else 1}'),
             (options.workspace != WORKSPACE >> 20, f'--workspace {WORKSPACE >> 20}'),
-            (options.cache.absolute() != own.absolute(), f'--cache {own} (by XDG_CACHE_HOME)'),
+            (
+                options.cache.absolute() != own.absolute() and not options.compute_capability,
+                f'--cache {own} (by XDG_CACHE_HOME)',
+            ),
         )
         if differs
     ]
@@ -179,6 +186,18 @@ def _use(options: argparse.Namespace) -> str:
         )
     cameras = 'one camera' if most == 1 else f'{most} cameras'
     return f'use     depth_node with {cameras}, precision:={options.precision}'
+
+
+def _way_there(request: EngineRequest, files: list[Path]) -> str:
+    """How an engine comes to the machine that it was built for."""
+    folder = '.cache/mono_metric_depth/engines'  # below the home, where both commands start
+    listed = ' '.join(shlex.quote(str(path.absolute())) for path in files)
+    return (
+        f'to use it on a machine with a GPU of compute capability {request.compute_capability}, '
+        f'{request.bindings} and {request.model.name}, bring it into the cache there:\n'
+        f"  ssh ROBOT 'mkdir -p {folder} && chmod 700 {folder}'\n"
+        f'  scp -p {listed} ROBOT:{folder}/'
+    )
 
 
 def _batch(text: str) -> tuple[int, int]:
