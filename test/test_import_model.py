@@ -413,14 +413,17 @@ def test_images_without_a_camera_will_do(
 
     write_network(tmp_path / 'n.onnx', Foreign())
     image = cv2.resize(road(canonical(Foreign())).image, (160, 90))
-    cv2.imwrite(str(tmp_path / 'road.png'), image[..., ::-1])
-    arguments = [tmp_path / 'n.onnx', tmp_path / 'road.png', '--output', tmp_path / 'm.onnx']
-    import_model.main([*map(str, arguments), *Foreign().options])
-    assert 'compared with the rows of the image' in capsys.readouterr().out
+    (tmp_path / 'images').mkdir()
+    for path in (tmp_path / 'road.png', tmp_path / 'images' / 'a.jpg'):
+        cv2.imwrite(str(path), image[..., ::-1])
+    for number, images in enumerate((tmp_path / 'images', tmp_path / 'road.png')):
+        arguments = [tmp_path / 'n.onnx', images, '--output', tmp_path / f'm{number}.onnx']
+        import_model.main([*map(str, arguments), *Foreign().options])
+        assert 'compared with the rows of the image' in capsys.readouterr().out
     (tmp_path / 'road.png').write_bytes(b'no image')
     arguments[-1] = tmp_path / 'other.onnx'
     message = fails(capsys, import_model, *arguments, *Foreign().options)
-    assert 'road.png is no image' in message
+    assert 'road.png: missing or damaged image' in message
 
 
 @pytest.mark.parametrize(

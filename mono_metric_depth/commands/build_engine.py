@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
 import shlex
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mono_metric_depth.commands import errors_in_one_line, fail
-from mono_metric_depth.datasets import open_sequence, sequence_names
+from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
+from mono_metric_depth.datasets.plain_images import plain_images
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
     EngineRequest,
@@ -54,9 +56,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='build_engine',
         description=__doc__,
-        epilog='A DRIVE is a ROS 2 bag (BAG#/topic names the image topic), a folder of the drive '
-        'command, a DGP json or world:DOMAIN:SEED. Engines are machine code: they are only '
-        "loaded from the user's own cache, never from elsewhere.",
+        epilog='A DRIVE is a ROS 2 bag (BAG#/topic names the image topic), a folder of images or '
+        'of the drive command, a DGP json or world:DOMAIN:SEED. Engines are machine code: they '
+        "are only loaded from the user's own cache, never from elsewhere.",
     )
     parser.add_argument(
         'model', type=model_file, nargs='?', default=DEFAULT_MODEL, help='file, default or nano'
@@ -211,9 +213,20 @@ def _batch(text: str) -> tuple[int, int]:
 
 def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
     """What an engine is given of frames spread evenly over drives."""
-    estimator = DepthEstimator.load(model)
-    names = [name for drive in drives for name in sequence_names(drive)]
-    sequences = [open_sequence(name) for name in names]
+    estimator = DepthEstimator.load(model, unscaled=True)
+    canonical = estimator.card.canonical_camera
+    sequences: list[FrameSequence] = []
+    for name in drives:
+        images = plain_images(name, canonical)
+        if images is None:
+            sequences += [open_sequence(drive) for drive in sequence_names(name)]
+            continue
+        sequences.append(images)
+        print(
+            f'{name}: no camera is known, so images are taken for as wide as the network sees, '
+            f'{math.degrees(canonical.horizontal_fov):.0f} degrees; if they are much wider or '
+            'narrower, write a camera.yaml: width, height, fx, fy, cx, cy (px)'
+        )
     frames = [(drive, index) for drive in sequences for index in range(len(drive))]
     chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, count).astype(int))]
     inputs, refused = [], ''
