@@ -351,7 +351,7 @@ def test_the_commands_that_are_printed_bring_an_engine_to_the_node_that_takes_it
     programs.mkdir()
     for name, script in (
         ('ssh', 'cd "$HOME" && umask 002 && exec sh -c "$2"'),
-        ('scp', 'cd "$HOME" && to="${@: -1}" && exec cp "${@:1:$#-1}" "${to#ROBOT:}"'),
+        ('scp', 'to="${@: -1}" && exec cp "${@:1:$#-1}" "$HOME/${to#ROBOT:}"'),
     ):
         (programs / name).write_text(f'#!/bin/bash\n{script}\n')
         (programs / name).chmod(0o755)

@@ -192,13 +192,13 @@ def _use(options: argparse.Namespace) -> str:
 
 def _way_there(request: EngineRequest, files: list[Path]) -> str:
     """How an engine comes to the machine that it was built for."""
-    folder = '.cache/mono_metric_depth/engines'  # below the home, where both commands start
-    listed = ' '.join(shlex.quote(str(path.absolute())) for path in files)
+    folder = '.cache/mono_metric_depth/engines'  # below the home, where both commands arrive
+    here, names = files[0].absolute().parent, ' '.join(path.name for path in files)
     return (
         f'to use it on a machine with a GPU of compute capability {request.compute_capability}, '
         f'{request.bindings} and {request.model.name}, bring it into the cache there:\n'
         f"  ssh ROBOT 'mkdir -p {folder} && chmod 700 {folder}'\n"
-        f'  scp -p {listed} ROBOT:{folder}/'
+        f'  cd {shlex.quote(str(here))} && scp -p {names} ROBOT:{folder}/'
     )
 
 
