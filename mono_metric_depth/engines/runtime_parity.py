@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,7 @@ def _key(engine: Engine, model: Path | str, card: ModelCard, threads: int) -> di
         'provider': engine.provider,
         'reference': ort.__version__,
         'processor': _processor(),
-        'threads': threads,
+        'threads': threads or os.cpu_count(),
         'batch': len(engine.input),
         'camera': dataclasses.astuple(card.canonical_camera),
         'normalisation': dataclasses.astuple(card.normalisation),
