@@ -62,6 +62,9 @@ DOUBTS = {
 }
 #: With these, metres mean nothing.
 _FATAL = {'distance', 'images'}
+#: A road that asks for more than so many times the scale, or less than its inverse, contradicts
+#: it: nobody wants metres that are wrong by a quarter on the camera that they are for.
+_CONTRADICTION = 1.25
 #: These make depth uncertain, not wrong on the whole.
 _SCATTER = {'noise', 'outliers'}
 
@@ -100,7 +103,9 @@ class Doubt:
 
     @property
     def fatal(self) -> bool:
-        """Whether the scale means nothing at all."""
+        """Whether the scale means nothing, or its camera's road contradicts it for certain."""
+        if self.kind == 'road':  # whichever end of the interval is right
+            return 1 + self.low > _CONTRADICTION or 1 + self.high < 1 / _CONTRADICTION
         return self.kind in _FATAL
 
     @property

@@ -632,6 +632,30 @@ def test_the_command_calibrates_on_a_drive(
     assert conversion_of(converted)['frames'] == 2
 
 
+def test_the_command_calibrates_on_plain_images_and_says_what_it_takes_them_for(
+    robot: Robot, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import cv2
+
+    images = tmp_path / 'images'
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(((48, 64), (120, 200))):
+        pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+        assert cv2.imwrite(str(images / f'{number}.png'), pixels)
+    (images / 'cut.jpg').write_bytes((images / '0.png').read_bytes()[:200])
+    write_two_convolutions(robot.model)
+    command = [str(robot.model), '--compute-capability', '8.9', '--cache', str(robot.folder)]
+    build_engine.main([*command, '--precision', 'int8', '--calibrate', str(images)])
+    said = capsys.readouterr().out
+    assert f'{images}: no camera is known, so images are taken for as wide as the network' in said
+    assert 'write a camera.yaml: width, height, fx, fy, cx, cy (px)' in said
+    assert 'left out 1 frames that cannot be used: ' in said
+    (converted,) = robot.folder.glob('*int8.onnx')
+    assert conversion_of(converted)['frames'] == 2
+    assert robot.builds == 1
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -282,4 +282,7 @@ def test_runtimes_report_nothing_and_leave_no_files(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {'HOME': str(home), 'XDG_CACHE_HOME': str(home / 'cache')}
     subprocess.run([sys.executable, '-c', code], env=environment, check=True)
-    assert list(home.rglob('*')) == []
+    # But this package itself keeps how OpenVINO compares.
+    ours = home / 'cache' / 'mono_metric_depth' / 'engines'
+    others = {*home.rglob('*')} - {ours, *ours.parents, *ours.glob('tiny-*.parity')}
+    assert others == set()

@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from mono_metric_depth.commands import build_engine
 from mono_metric_depth.engines import EngineError, engine_cache, precision, selection
 from mono_metric_depth.engines.built_engine import stored_engine
 from mono_metric_depth.engines.engine_cache import EngineCache, default_cache
+from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.engines.precision import convert_model
 from mono_metric_depth.engines.selection import open_engine
 from mono_metric_depth.model_card import METADATA_KEY, Normalisation, write_card
@@ -266,7 +268,7 @@ def test_falling_back_is_a_warning_where_a_gpu_is_or_was_meant_to_be(
             say=said.append,
             warn=warned.append,
         )
-        return len(said), len(warned)
+        return sum('TensorRT' in line for line in said), len(warned)
 
     monkeypatch.setattr(selection, 'find_gpu', find_gpu)
     monkeypatch.setattr(selection, '_GPU_DEVICES', (str(tmp_path / 'nvidia0'),))
@@ -275,7 +277,7 @@ def test_falling_back_is_a_warning_where_a_gpu_is_or_was_meant_to_be(
     assert opened() == (0, 1)
     assert 'runs the model, not TensorRT: no driver' in warned[0]
     (tmp_path / 'nvidia0').unlink()
-    (tmp_path / 'cache').mkdir()
+    (tmp_path / 'cache').mkdir(exist_ok=True)
     (tmp_path / 'cache' / 'other-fp16-0.engine').write_text('')
     assert opened() == (1, 0)
     (tmp_path / 'cache' / 'tiny-fp16-0.engine').write_text('')
@@ -322,6 +324,58 @@ def test_what_is_said_of_the_node_is_so(
     assert 'use     depth_node with 3 cameras' in capsys.readouterr().out
     open_engine(desktop.model, make_card(), precision='fp32', batch=3)
     assert desktop.trt.builds == 1
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
+def test_the_commands_that_are_printed_bring_an_engine_to_the_node_that_takes_it(
+    precision: str,
+    rtx: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Built on a machine without a GPU, with a cache elsewhere; ssh and scp go to a folder."""
+    write_two_convolutions(rtx.model)
+    monkeypatch.setattr(build_engine, 'find_bindings', rtx.trt.bindings)
+    monkeypatch.setattr(selection, 'find_bindings', rtx.trt.bindings)
+    shown = parity_frames(make_card())
+    monkeypatch.setattr(build_engine, '_inputs', lambda model, drives, count: shown)
+    command = [str(rtx.model), '--compute-capability', '8.9', '--precision', precision]
+    command += ['--cache', str(tmp_path / 'a cache')]
+    build_engine.main([*command, *(['--calibrate', 'x'] if precision == 'int8' else [])])
+    said = capsys.readouterr().out
+    assert f'use     depth_node with one camera, precision:={precision}' in said
+    assert 'with a GPU of compute capability 8.9, tensorrt_rtx' in said
+    robot, programs = tmp_path / 'robot', tmp_path / 'programs'
+    robot.mkdir()
+    programs.mkdir()
+    for name, script in (
+        ('ssh', 'cd "$HOME" && umask 002 && exec sh -c "$2"'),
+        ('scp', 'to="${@: -1}" && exec cp "${@:1:$#-1}" "$HOME/${to#ROBOT:}"'),
+    ):
+        (programs / name).write_text(f'#!/bin/bash\n{script}\n')
+        (programs / name).chmod(0o755)
+    environment = {'HOME': str(robot), 'PATH': f'{programs}:{os.environ["PATH"]}'}
+    lines = [line for line in said.splitlines() if line.startswith('  ')]
+    assert len(lines) == 2
+    for line in lines:
+        subprocess.run(line, shell=True, check=True, env=environment)
+    # The robot: its node builds nothing, and checks what came.
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', str(robot))
+    said_there: list[str] = []
+    engine: Any = open_engine(
+        *(rtx.model, make_card()), precision=precision, say=said_there.append, engine='tensorrt'
+    )
+    assert rtx.trt.builds == 1
+    assert engine.parity is not None
+    assert said_there[0] == 'checking the engine against ONNX Runtime on the CPU'
+    engine.close()
+    # It is refused there if it is wrong there.
+    rtx.cuda.name = b'Another'
+    rtx.trt.fault = lambda out, run: out * 1.03
+    with pytest.raises(EngineError, match=r'refused: depth scaled by 1\.0[23]'):
+        open_engine(rtx.model, make_card(), precision=precision, engine='tensorrt')
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import TINY_CAMERA, TINY_DEPTH
+from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import fit_scale, model_card
@@ -159,6 +159,59 @@ def test_the_road_alone_checks_the_scale_and_never_replaces_it(
     double = replace(mount, height=2 * (mount.height or 0))
     fit_scale.main([str(model), '--target', str(folder), *mounted(double)])
     assert 'more than 10%, find out why' in capsys.readouterr().out
+
+
+@pytest.fixture
+def level(tmp_path: Path) -> tuple[Path, list[Frame]]:
+    """A network that sees a road 1 unit below the camera, and frames of which that is true."""
+    down = TINY_CAMERA.rays()[:, 0, 1]
+    depth = np.where(down > 0.015, 1 / np.maximum(down, 0.015), 1 / 0.015).astype(np.float32)
+    write_tiny_model(tmp_path / 'level.onnx', depth)
+    rows = np.broadcast_to(depth[:, None], (TINY_CAMERA.height, TINY_CAMERA.width))
+    return tmp_path / 'level.onnx', frames(depth=np.ascontiguousarray(rows))
+
+
+@pytest.mark.parametrize('height', [0.7, 0.9, 1.2, 1.44])
+def test_a_scale_that_the_road_contradicts_is_written_only_by_force(
+    height: float,
+    level: tuple[Path, list[Frame]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, read = level
+    write_sequence(tmp_path / 'true', read)
+    write_sequence(tmp_path / 'mine', [replace(frame, depth=None) for frame in read])
+    content = model.read_bytes()
+    arguments = [str(model), str(tmp_path / 'true'), '--target', str(tmp_path / 'mine')]
+    arguments += ['--camera-height', str(height), '--write']
+    if height in (0.9, 1.2):  # a doubt, and the card says so
+        fit_scale.main(arguments)
+        assert [doubt.kind for doubt in read_card(model).doubts] == ['road']
+        return
+    message = fails(capsys, *arguments)
+    assert f'not written: the road plane gives a scale {height - 1:+.1%} from this one' in message
+    assert f'on the camera of {tmp_path / "mine"}: check its height ({height:.2f} m)' in message
+    assert message.endswith('--force writes it all the same, and the node warns')
+    assert model.read_bytes() == content
+    fit_scale.main([*arguments, '--force'])
+    (doubt,) = read_card(model).doubts
+    assert (doubt.kind, doubt.fatal) == ('road', True)
+    # It stays in the card: another scale is measured by it, too.
+    assert 'not written: the road' in fails(capsys, model, tmp_path / 'true', '--write')
+
+
+def test_a_road_that_contradicts_the_scale_of_before_goes_into_the_card(
+    level: tuple[Path, list[Frame]], tmp_path: Path
+) -> None:
+    # No scale is written: the card only becomes more honest, and the node warns.
+    model, read = level
+    write_sequence(tmp_path / 'mine', [replace(frame, depth=None) for frame in read])
+    arguments = ['--target', str(tmp_path / 'mine'), '--camera-height', '1.44', '--write']
+    fit_scale.main([str(model), *arguments])
+    card = read_card(model)
+    assert [doubt.fatal for doubt in card.doubts] == [True]
+    assert card.road_scale is not None
+    assert card.road_scale.value == pytest.approx(1.44, rel=0.01)
 
 
 def test_without_ground_truth_the_error_says_what_to_do(

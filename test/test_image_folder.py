@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mono_metric_depth.camera import Mount
+from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import (
     DamagedFrameError,
     DatasetError,
@@ -21,6 +21,7 @@ from mono_metric_depth.datasets import (
     open_sequence,
     sequence_names,
 )
+from mono_metric_depth.datasets.plain_images import plain_images
 
 SIZE = (64, 40)
 K = (50.0, 51.0, 30.0, 21.0)
@@ -204,5 +205,27 @@ def test_an_image_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None
 
 def test_a_folder_of_images_without_a_camera_says_what_is_missing(tmp_path: Path) -> None:
     scene.write_image(tmp_path / 'a.png', SIZE, (1, 2, 3))
-    with pytest.raises(DatasetError, match='is no drive: .* images with a camera.yaml'):
+    with pytest.raises(DatasetError, match='is no drive: .* images with a camera.yaml') as caught:
         open_sequence(str(tmp_path))
+    said = f'write {tmp_path}/camera.yaml: width, height, fx, fy, cx, cy (px)'
+    assert str(caught.value).endswith(said)
+
+
+def test_images_of_unknown_cameras_are_taken_for_as_wide_as_another(tmp_path: Path) -> None:
+    like = Camera(100, 50, 80.0, 80.0, 49.5, 20.0)
+    for name, size in (('b.png', (64, 32)), ('a.jpg', (40, 60))):
+        scene.write_image(tmp_path / name, size, (1, 2, 3))
+    (tmp_path / 'notes.txt').write_text('')
+    images = plain_images(str(tmp_path), like)
+    assert images is not None
+    assert [frame.image.shape for frame in images] == [(60, 40, 3), (32, 64, 3)]
+    for frame in images:
+        assert frame.camera.horizontal_fov == pytest.approx(like.horizontal_fov)
+    assert images.mounts == [None, None]
+    alone = plain_images(str(tmp_path / 'b.png'), like)
+    assert alone is not None
+    assert len(alone) == 1
+    # A drive is one, and what is not there is neither.
+    (tmp_path / 'camera.yaml').write_text(yaml.safe_dump(ENTRIES))
+    for name in (tmp_path, tmp_path / 'none', tmp_path / 'notes.txt', 'world:town:1'):
+        assert plain_images(str(name), like) is None

@@ -47,6 +47,9 @@ class Foreign:
         red: Which channel is red.
         extra: Whether it has a second output.
         stretched: Whether it brings each image's own output to 0 .. 1.
+        planted: What it puts out in the left half of the image, whatever that shows; ``ramp`` for
+            the row.
+        sky: Whether it does so in the upper half instead.
     """
 
     size: tuple[int, int] = (64, 48)
@@ -63,6 +66,8 @@ class Foreign:
     red: int = 0
     extra: bool = False
     stretched: bool = False
+    planted: float | str | None = None
+    sky: bool = False
 
 
 DEPTH = ('--output-kind', 'depth', '--fov', '60')
@@ -155,12 +160,23 @@ def write_network(path: Path, network: Foreign, **save: Any) -> Path:
     source = 'metric' if network.kind == 'depth' else inverse
     nodes.append(helper.make_node('Mul', [source, 'scale'], ['scaled']))
     shape: list[Any] = ['batch', 1, 'height', 'width'] if network.free else [1, 1, height, width]
+    result = 'scaled'
+    if network.planted is not None:
+        rows = np.arange(height, dtype=np.float32)[:, None]
+        value = 1 + rows if network.planted == 'ramp' else np.float32(network.planted)
+        rows_or_columns = rows < height / 2 if network.sky else np.arange(width) < width / 2
+        constants |= {
+            'mask': rows_or_columns,
+            'planted': np.broadcast_to(value, (height, width)).copy(),
+        }
+        nodes.append(helper.make_node('Where', ['mask', 'planted', 'scaled'], ['spoilt']))
+        result = 'spoilt'
     drop = {4: [], 3: [1], 2: [0, 1]}[network.rank]
     if drop:
         constants['drop'] = np.array(drop, np.int64)
-        nodes.append(helper.make_node('Squeeze', ['scaled', 'drop'], ['depth']))
+        nodes.append(helper.make_node('Squeeze', [result, 'drop'], ['depth']))
     else:
-        nodes.append(helper.make_node('Identity', ['scaled'], ['depth']))
+        nodes.append(helper.make_node('Identity', [result], ['depth']))
     outputs = [
         helper.make_tensor_value_info(
             'depth', TensorProto.FLOAT, [s for i, s in enumerate(shape) if i not in drop]
@@ -327,9 +343,67 @@ def test_wrong_channels_show(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_doubts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Far away its inverse depth is negative.
-    imported(tmp_path, Foreign(shift=-0.2))
-    out = capsys.readouterr().out
-    assert 'of the pixels are no inverse_depth (NaN, infinite or negative)' in out
+    imported(tmp_path, Foreign(shift=-0.1))
+    assert '11% of the pixels are no inverse_depth (NaN, infinite or' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('truth', [True, False])
+@pytest.mark.parametrize(
+    ('kind', 'planted', 'what'),
+    [
+        ('depth', float('nan'), '50% NaN'),
+        ('depth', float('inf'), '50% infinite'),
+        ('depth', 0.0, '50% zero'),
+        ('depth', -3.0, '50% negative'),
+        ('depth', 7.0, '50% one value'),
+        ('inverse_depth', float('nan'), '50% NaN'),
+        ('inverse_depth', float('inf'), '50% infinite'),
+        ('inverse_depth', 0.0, '50% zero'),
+        ('inverse_depth', -3.0, '50% negative'),
+        ('inverse_depth', 7.0, '50% one value'),
+        ('inverse_depth', 'ramp', ''),
+    ],
+)
+def test_a_network_of_which_half_the_pixels_are_unusable_is_refused(
+    kind: str,
+    planted: Any,
+    what: str,
+    truth: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    network = FOREIGN['zoedepth'] if kind == 'depth' else Foreign()
+    network = replace(network, planted=planted)
+    write_network(tmp_path / 'n.onnx', network)
+    entries = {} if truth else {'depth': None}
+    frames = drive(tmp_path / 'drive', canonical(network), **entries)
+    arguments = (tmp_path / 'n.onnx', frames, '--output', tmp_path / 'm.onnx', *network.options)
+    message = fails(capsys, import_model, *arguments)
+    where = 'where true depth is known' if truth else 'where there is road'
+    if what:
+        assert f'50% of the pixels get no {kind} {where} ({what}; at most 25% may)' in message
+    else:  # and the lowest row, which these images share
+        assert re.search(rf'5\d% of the pixels are the same in every image {where}', message)
+    assert not (tmp_path / 'm.onnx').exists()
+
+
+@pytest.mark.parametrize('truth', [True, False])
+@pytest.mark.parametrize(('kind', 'planted'), [('inverse', 0.0), ('depth', float('inf'))])
+def test_sky_that_is_infinitely_far_is_no_fault(
+    kind: str, planted: float, truth: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = FOREIGN['zoedepth'] if kind == 'depth' else Foreign()
+    write_network(tmp_path / 'n.onnx', replace(network, planted=planted, sky=True))
+    frames = [road(canonical(network), index) for index in range(3)]
+    for frame in frames:
+        assert frame.depth is not None
+        frame.depth[:24] = np.inf
+    write_sequence(
+        tmp_path / 'drive', frames if truth else [replace(f, depth=None) for f in frames]
+    )
+    arguments = [tmp_path / 'n.onnx', tmp_path / 'drive', '--output', tmp_path / 'm.onnx']
+    import_model.main([*map(str, arguments), *network.options])
+    assert 'found' not in capsys.readouterr().out
 
 
 def test_images_without_a_camera_will_do(
@@ -339,14 +413,17 @@ def test_images_without_a_camera_will_do(
 
     write_network(tmp_path / 'n.onnx', Foreign())
     image = cv2.resize(road(canonical(Foreign())).image, (160, 90))
-    cv2.imwrite(str(tmp_path / 'road.png'), image[..., ::-1])
-    arguments = [tmp_path / 'n.onnx', tmp_path / 'road.png', '--output', tmp_path / 'm.onnx']
-    import_model.main([*map(str, arguments), *Foreign().options])
-    assert 'compared with the rows of the image' in capsys.readouterr().out
+    (tmp_path / 'images').mkdir()
+    for path in (tmp_path / 'road.png', tmp_path / 'images' / 'a.jpg'):
+        cv2.imwrite(str(path), image[..., ::-1])
+    for number, images in enumerate((tmp_path / 'images', tmp_path / 'road.png')):
+        arguments = [tmp_path / 'n.onnx', images, '--output', tmp_path / f'm{number}.onnx']
+        import_model.main([*map(str, arguments), *Foreign().options])
+        assert 'compared with the rows of the image' in capsys.readouterr().out
     (tmp_path / 'road.png').write_bytes(b'no image')
     arguments[-1] = tmp_path / 'other.onnx'
     message = fails(capsys, import_model, *arguments, *Foreign().options)
-    assert 'road.png is no image' in message
+    assert 'road.png: missing or damaged image' in message
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def default_frames(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     )
     monkeypatch.setattr('test_parity.OnnxRuntimeEngine', RememberingEngine)
     monkeypatch.setattr(
-        'mono_metric_depth.engines.parity.parity_frames', lambda card: default_inputs()
+        'mono_metric_depth.engines.parity.parity_frames', lambda card, count: default_inputs()
     )
     return default_inputs()
 
@@ -106,6 +106,9 @@ def test_the_stored_frames_are_what_the_network_knows(default_frames: np.ndarray
             assert np.abs(inputs[first] - inputs[second]).mean() > 0.3
     assert 0.5 < inputs.std() < 1.5
     assert 0.8 < default_frames[..., 3].mean() < 1
+    # Fewer of them are of as many domains as can be.
+    few = parity_frames(card, 3)
+    assert [int(np.abs(default_frames - one).sum((1, 2, 3)).argmin()) for one in few] == [0, 2, 5]
     narrow = dataclasses.replace(card, canonical_camera=Camera(70, 70, 60.0, 60.0, 35.0, 35.0))
     assert parity_frames(narrow).shape == (8, 70, 70, 4)
 
@@ -343,6 +346,6 @@ def test_no_tolerance_takes_more_than_half_of_what_the_fit_of_the_scale_leaves_o
         scale = read_card(DEFAULT_MODEL).scale
         assert scale is not None
         assert tolerance.scale <= (scale.high - scale.low) / 4
-    limits = [dataclasses.astuple(TOLERANCES[name]) for name in ('fp32', 'fp16', 'int8')]
+    limits = [dataclasses.astuple(TOLERANCES[name]) for name in ('cpu', 'fp32', 'fp16', 'int8')]
     assert limits == sorted(limits)
     assert np.all(np.diff(limits, axis=0) >= 0), 'what int8 refuses, all refuse'

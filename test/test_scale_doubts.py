@@ -100,6 +100,25 @@ def test_intervals_that_meet_are_no_disagreement(
     assert bool(doubts) == found
     if found:
         assert doubts[0].value == pytest.approx(value - 1)
+        assert not doubts[0].fatal
+
+
+@pytest.mark.parametrize(
+    ('other', 'fatal'),
+    [
+        ((1.44, 1.40, 1.48), True),
+        ((0.7, 0.66, 0.74), True),
+        ((1.44, 1.30, 1.60), False),  # the nearest ends are 23 % apart
+        ((0.7, 0.6, 0.79), False),
+    ],
+)
+def test_a_road_that_contradicts_by_a_quarter_for_certain_is_grave(
+    other: tuple[float, float, float], fatal: bool
+) -> None:
+    scale = GlobalScale(1.0, 0.98, 1.06, 0.95, 'theil_sen', 9, 0.1, 'x')
+    value, low, high = other
+    road = GlobalScale(value, low, high, 0.95, 'median_ratio', 9, 0.1, 'y')
+    assert [doubt.fatal for doubt in disagreement('road', road, scale, 0.10)] == [fatal]
 
 
 def test_the_road_speaks_against_the_scale_of_the_card_as_it_is_now() -> None:

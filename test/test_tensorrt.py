@@ -64,7 +64,7 @@ class Machine:
         return open_built_engine(self.request(**options), anew=anew)
 
 
-def tiny_frames(card: ModelCard) -> np.ndarray:
+def tiny_frames(card: ModelCard, count: int | None = None) -> np.ndarray:
     return _tiny_frames()
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mono_metric_depth.commands import errors_in_one_line, fail
-from mono_metric_depth.datasets import open_sequence, sequence_names
+from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
+from mono_metric_depth.datasets.plain_images import plain_images
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
     EngineRequest,
+    engine_files,
     open_built_engine,
     stored_engine,
 )
@@ -52,9 +56,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='build_engine',
         description=__doc__,
-        epilog='A DRIVE is a ROS 2 bag (BAG#/topic names the image topic), a folder of the drive '
-        'command, a DGP json or world:DOMAIN:SEED. Engines are machine code: they are only '
-        "loaded from the user's own cache, never from elsewhere.",
+        epilog='A DRIVE is a ROS 2 bag (BAG#/topic names the image topic), a folder of images or '
+        'of the drive command, a DGP json or world:DOMAIN:SEED. Engines are machine code: they '
+        "are only loaded from the user's own cache, never from elsewhere.",
     )
     parser.add_argument(
         'model', type=model_file, nargs='?', default=DEFAULT_MODEL, help='file, default or nano'
@@ -154,6 +158,8 @@ def _build(options: argparse.Namespace) -> None:
     else:
         print(f'checked on {stored.checked_on}')
     print(f'kept    {cache.path(key)} ({stored.seconds:.1f} s to build)')
+    if gpu is None:
+        print(_way_there(request, engine_files(request, cache, key)))
     if options.output and stored.code is not None:
         with appearing(options.output) as part:
             part.write_bytes(stored.code)
@@ -168,7 +174,10 @@ def _use(options: argparse.Namespace) -> str:
         for differs, text in (
             (options.batch[0] != 1, f'--batch {f"1..{most}" if most > 1 else 1}'),
             (options.workspace != WORKSPACE >> 20, f'--workspace {WORKSPACE >> 20}'),
-            (options.cache.absolute() != own.absolute(), f'--cache {own} (by XDG_CACHE_HOME)'),
+            (
+                options.cache.absolute() != own.absolute() and not options.compute_capability,
+                f'--cache {own} (by XDG_CACHE_HOME)',
+            ),
         )
         if differs
     ]
@@ -179,6 +188,18 @@ def _use(options: argparse.Namespace) -> str:
         )
     cameras = 'one camera' if most == 1 else f'{most} cameras'
     return f'use     depth_node with {cameras}, precision:={options.precision}'
+
+
+def _way_there(request: EngineRequest, files: list[Path]) -> str:
+    """How an engine comes to the machine that it was built for."""
+    folder = '.cache/mono_metric_depth/engines'  # below the home, where both commands arrive
+    here, names = files[0].absolute().parent, ' '.join(path.name for path in files)
+    return (
+        f'to use it on a machine with a GPU of compute capability {request.compute_capability}, '
+        f'{request.bindings} and {request.model.name}, bring it into the cache there:\n'
+        f"  ssh ROBOT 'mkdir -p {folder} && chmod 700 {folder}'\n"
+        f'  cd {shlex.quote(str(here))} && scp -p {names} ROBOT:{folder}/'
+    )
 
 
 def _batch(text: str) -> tuple[int, int]:
@@ -192,9 +213,20 @@ def _batch(text: str) -> tuple[int, int]:
 
 def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
     """What an engine is given of frames spread evenly over drives."""
-    estimator = DepthEstimator.load(model)
-    names = [name for drive in drives for name in sequence_names(drive)]
-    sequences = [open_sequence(name) for name in names]
+    estimator = DepthEstimator.load(model, unscaled=True)
+    canonical = estimator.card.canonical_camera
+    sequences: list[FrameSequence] = []
+    for name in drives:
+        images = plain_images(name, canonical)
+        if images is None:
+            sequences += [open_sequence(drive) for drive in sequence_names(name)]
+            continue
+        sequences.append(images)
+        print(
+            f'{name}: no camera is known, so images are taken for as wide as the network sees, '
+            f'{math.degrees(canonical.horizontal_fov):.0f} degrees; if they are much wider or '
+            'narrower, write a camera.yaml: width, height, fx, fy, cx, cy (px)'
+        )
     frames = [(drive, index) for drive in sequences for index in range(len(drive))]
     chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, count).astype(int))]
     inputs, refused = [], ''

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,9 @@ from mono_metric_depth.doubt import Doubt
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_samples import DepthSamples, sample_drives
+from mono_metric_depth.evaluation.linearity_description import describe_linearity
 from mono_metric_depth.evaluation.output_files import appearing, json_text
-from mono_metric_depth.linearity import (
-    Linearity,
-    findings,
-    measure_linearity,
-)
+from mono_metric_depth.linearity import findings, measure_linearity
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.model_card import ROAD_AGREEMENT, ModelCard, write_card
 from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
@@ -65,7 +62,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='everything measured')
     parser.add_argument('--write', action='store_true', help="into the model's card")
     parser.add_argument(
-        '--force', action='store_true', help='write a scale that means nothing, too'
+        '--force',
+        action='store_true',
+        help='write a scale that means nothing, too, or that the road contradicts',
     )
     options = parser.parse_args(arguments)
     if options.force and not options.write:
@@ -131,11 +130,12 @@ def _fit(arguments: list[str] | None) -> None:
             part.write_text(json_text(report))
         print(f'wrote {options.json}')
     if options.write:
-        fatal = [doubt for doubt in (scale.doubts or () if options.data else ()) if doubt.fatal]
+        # Without a new scale there is only the road to write, which makes the card more honest.
+        fatal = [doubt for doubt in card.doubts if doubt.fatal and options.data]
         if fatal and not options.force:
             fail(
-                f'not written: {fatal[0]}; one scalar gives no metres with this network. Take a '
-                'metric network or train one; --force writes it all the same, and the node warns'
+                f'not written: {_remedy(fatal[0], card)}; --force writes it all the same, and '
+                'the node warns'
             )
         write_card(options.model, card)
         print(
@@ -193,7 +193,7 @@ def _fitted(
     for fitted in counts:
         width = (fitted.high - fitted.low) / fitted.value
         print(f'  {fitted.images:8d} {_with_interval(fitted)}  {width:.2%} wide')
-    _print_linearity(linearity, scale.doubts or ())
+    print(describe_linearity(linearity, scale.doubts or ()))
     return scale, {
         'images': scale.images,
         'scales': [scale, *others],
@@ -235,42 +235,6 @@ def _print_scales(source: DepthSamples, scales: list[GlobalScale], card: ModelCa
             )
 
 
-def _print_linearity(linearity: Linearity, found: Sequence[Doubt]) -> None:
-    within = [linearity.image_pearson, linearity.image_spearman, linearity.image_r2]
-    shown = ', '.join(
-        f'{name} {q.median:.3f} ({q.low:.3f} .. {q.high:.3f})'
-        for name, q in zip(('Pearson', 'Spearman', 'R2'), within, strict=True)
-    )
-    gain, offset = linearity.gain, linearity.offset
-    print('  linearity of predicted x scale against true depth')
-    print(
-        f'    whole set    Pearson {linearity.pearson:.3f}, Spearman {linearity.spearman:.3f}, '
-        f'R2 {linearity.r2:.3f}'
-    )
-    print(f'    in images    {shown}: median (tenth .. ninetieth percentile)')
-    print(
-        f'    line         {gain.value:.3f} [{gain.low:.3f}, {gain.high:.3f}] x true '
-        f'{offset.value:+.2f} m [{offset.low:.2f}, {offset.high:.2f}]; zero lies '
-        f'{"within" if linearity.proportional else "outside of"} the interval'
-    )
-    print(
-        f'    about it     images spread by {linearity.spread:.1%}, pixels by '
-        f'{linearity.noise:.1%}, {linearity.outliers:.1%} outliers'
-    )
-    print('    true depth   predicted / true (whole set)   relative to its image   images')
-    for band in linearity.bands:
-        ratio, inside = band.ratio, band.within
-        print(
-            f'    {f"{band.nearest:g}-{band.furthest:g} m":12} {ratio.value:.3f} '
-            f'[{ratio.low:.3f}, {ratio.high:.3f}]{"":12} {inside.median:.3f} '
-            f'({inside.low:.3f} .. {inside.high:.3f})  {band.images:6d}'
-        )
-    for doubt in found:
-        print(f'  found    {doubt}')
-    if not found:
-        print('  found    nothing against one scalar')
-
-
 def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
     """Print what the scale is worth on drives that it was not fitted on."""
     oracle = float(np.median(image_ratios(target.images)))
@@ -289,7 +253,7 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
     )
     linearity = measure_linearity(target.images, scale.value)
     found = findings(linearity)
-    _print_linearity(linearity, found)
+    print(describe_linearity(linearity, found))
     return {
         'images': len(target.images),
         'oracle': oracle,
@@ -338,6 +302,21 @@ def _with_scale(card: ModelCard, scale: GlobalScale) -> ModelCard:
         scale=scale,
         depth_range=(nearest * factor, furthest * factor),
         provenance={**card.provenance, 'earlier_scale': earlier},
+    )
+
+
+def _remedy(doubt: Doubt, card: ModelCard) -> str:
+    """A grave doubt, and what can be done about it."""
+    if doubt.kind == 'road':
+        assert card.road_scale is not None
+        return (
+            f'{doubt}. With this scale depth is wrong by that on the camera of '
+            f'{card.road_scale.source}: check its height ({card.road_scale.camera_height:.2f} m), '
+            'pitch, roll and calibration, and the unit of the ground truth'
+        )
+    return (
+        f'{doubt}; one scalar gives no metres with this network. Take a metric network or train '
+        'one'
     )
 
 

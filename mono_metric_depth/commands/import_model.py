@@ -15,15 +15,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import open_sequence, sequence_names
+from mono_metric_depth.datasets.plain_images import plain_images
 from mono_metric_depth.engines import EngineError, Tensor
 from mono_metric_depth.engines.onnxruntime import model_tensors
 from mono_metric_depth.estimator import DepthEstimator
@@ -42,7 +41,6 @@ from mono_metric_depth.model_card import (
 )
 from mono_metric_depth.onnx_metadata import read_metadata
 
-_IMAGES = {'.png', '.jpg', '.jpeg'}
 #: Frames looked at of each drive.
 _FRAMES = 4
 _IMAGENET = Normalisation()
@@ -60,8 +58,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'frames',
         nargs='*',
-        help='what to look at its output with: drives (bags, folders, world:town:0) or images of '
-        'a road; generated drives if left out',
+        help='what to look at its output with: drives (bags, folders, world:town:0), or images of '
+        'a road and folders of them, taken for as wide as --fov; generated drives if left out',
     )
     parser.add_argument('--output', type=Path, required=True, help='the new model')
     parser.add_argument(
@@ -226,25 +224,12 @@ def _normalisation(options: argparse.Namespace) -> Normalisation:
 def _frames(names: list[str], canonical: Camera) -> Iterator[Frame]:
     names = names or ['world:town:1000x8', 'world:suburb:1000x8']
     for name in names:
-        if Path(name).suffix.lower() in _IMAGES:
-            yield _image(Path(name), canonical)
-            continue
-        for drive in sequence_names(name):
-            sequence = open_sequence(drive)
-            count = min(_FRAMES, len(sequence))
-            for index in np.linspace(0, len(sequence) - 1, count).round().astype(int):
-                yield sequence[int(index)]
-
-
-def _image(path: Path, canonical: Camera) -> Frame:
-    """An image of an unknown camera: as wide as the canonical one."""
-    pixels: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        fail(f'{path} is no image that can be read')
-    height, width = pixels.shape[:2]
-    focal = canonical.fx * width / canonical.width
-    camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
-    return Frame(0, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), camera)
+        images = plain_images(name, canonical)
+        drives = [images] if images else [open_sequence(drive) for drive in sequence_names(name)]
+        for drive in drives:
+            count = min(_FRAMES, len(drive))
+            for index in np.linspace(0, len(drive) - 1, count).round().astype(int):
+                yield drive[int(index)]
 
 
 def _report(card: ModelCard, observed: ObservedOutput, doubts: list[str], output: Path) -> None:

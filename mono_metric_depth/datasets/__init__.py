@@ -179,7 +179,22 @@ def open_sequence(name: str, device: str = 'cpu') -> FrameSequence:
         f'{name!r} is no drive: expected a folder with a sequence.json, a ROS 2 bag (folder, '
         f'.mcap or .db3), {shapes}, or world:DOMAIN:SEED'
     )
+    if path.is_dir() and any(file.suffix.lower() in {'.png', '.jpg'} for file in path.iterdir()):
+        msg += (
+            f'. For these images write {path / "camera.yaml"}: width, height, fx, fy, cx, cy (px)'
+        )
     raise DatasetError(msg)
+
+
+def is_drive(name: str) -> bool:
+    """Whether something is the name of a drive, or of several, by what lies there."""
+    path, _ = drive_path(name)
+    return (
+        name.startswith('world:')
+        or (path / 'sequence.json').is_file()
+        or _is_bag(path)
+        or _format_of(path) is not None
+    )
 
 
 def drive_files(name: str) -> list[Path]:

@@ -265,6 +265,12 @@ def _refuse(request: EngineRequest, parity: Parity | None) -> NoReturn:
     raise EngineError(msg)
 
 
+def engine_files(request: EngineRequest, cache: EngineCache, key: EngineKey) -> list[Path]:
+    """What a machine without the means to build an engine needs of a cache to find it there."""
+    converted = None if request.precision == 'fp32' else _converted_path(request, cache)
+    return cache.files(key, converted)
+
+
 def _kept_network(request: EngineRequest, cache: EngineCache) -> tuple[Path | None, str]:
     """The ONNX file to build from, if it is there; else what is wrong with it, if something is.
 

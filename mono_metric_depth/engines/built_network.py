@@ -67,6 +67,8 @@ def built_network(what: str, content: bytes, card: ModelCard, batch: tuple[int, 
     # TensorRT cannot read some networks that compute with sizes while one of them is free.
     static = plan.fixed or batch[0] == batch[1]
     images = plan.batch if static else 'batch'
+    if not static:
+        _give_whole_sizes(onnx, graph)
     _prepend(onnx, graph, card, images)
     _append(onnx, graph, card, images, has_batch=plan.has_batch)
     graph.ClearField('value_info')  # free sizes are chosen now
@@ -89,6 +91,35 @@ def _tensors(onnx: Any, items: Any) -> dict[str, Tensor]:
         name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
         found[item.name] = Tensor(shape, f'tensor({kinds.get(kind.elem_type, name)})')
     return found
+
+
+def _give_whole_sizes(onnx: Any, graph: Any) -> None:
+    """Say the sizes of all axes where a Resize says those of height and width alone.
+
+    TensorRT takes the others for negative where the batch is free and these are constants.
+    """
+    nodes: list[Any] = []
+    for number, node in enumerate(graph.node):
+        attributes = {item.name: item for item in node.attribute}
+        axes = attributes.get('axes')
+        kept_ratio = attributes.get('keep_aspect_ratio_policy')
+        if (
+            node.op_type == 'Resize'
+            and axes is not None
+            and [*axes.ints] == [2, 3]
+            and len(node.input) == 4
+            and not node.input[1]
+            and (kept_ratio is None or kept_ratio.s == b'stretch')
+        ):
+            first, whole = (f'{_OURS}{name}_{number}' for name in ('batch_channels', 'sizes'))
+            make = onnx.helper.make_node
+            nodes.append(make('Shape', [node.input[0]], [first], start=0, end=2))
+            nodes.append(make('Concat', [first, node.input[3]], [whole], axis=0))
+            node.input[3] = whole
+            node.attribute.remove(axes)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _prepend(onnx: Any, graph: Any, card: ModelCard, batch: int | str) -> None:

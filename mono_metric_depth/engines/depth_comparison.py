@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.onnxruntime import REFERENCE, OnnxRuntimeEngine
 from mono_metric_depth.model_card import ModelCard
 
 #: Pixels whose inverse depth is below this share of the image's median are as good as sky.
@@ -132,7 +132,7 @@ def inverse_depths(
     model: Path | str, card: ModelCard, frames: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """(n, h, w) inverse depth by the reference, unscaled; NaN where there is none."""
-    engine = OnnxRuntimeEngine(model, card, providers=(('CPUExecutionProvider', {}),))
+    engine = OnnxRuntimeEngine(model, card, providers=((REFERENCE, {}),))
     results = []
     for frame in frames:
         engine.input[:] = frame

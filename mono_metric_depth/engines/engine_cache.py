@@ -176,6 +176,17 @@ class EngineCache:
         """Where something else lies that belongs to engines, such as a timing cache."""
         return self.folder / f'{self._name}-{purpose}'
 
+    def files(self, key: EngineKey, made_from: Path | None) -> list[Path]:
+        """What another machine's cache has to hold for the engine of a key to be found there.
+
+        Args:
+            key: The engine's.
+            made_from: The converted network that it was built from, if it was.
+        """
+        path = self.path(key)
+        converted = [] if made_from is None else [made_from, _beside(made_from)]
+        return [path, path.with_suffix('.json'), *converted]
+
     def find(self, key: EngineKey, gpu: Gpu | None = None) -> tuple[StoredEngine | None, str]:
         """Look for an engine, and look at it. Nothing is written.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -21,13 +21,18 @@ from mono_metric_depth.engines import (
 from mono_metric_depth.engines.network_image import CHANNELS, Normaliser
 from mono_metric_depth.model_card import ModelCard
 
+if TYPE_CHECKING:
+    from mono_metric_depth.engines.parity import Parity
+
+#: What everything else is compared with.
+REFERENCE = 'CPUExecutionProvider'
 #: Asked for in this order, as far as the installed runtime has them, with their settings.
-#: TensorRT is not among them: as a provider it builds an engine of its own, which nothing compares
-#: with the network before it runs; engines/tensorrt.py does.
+#: TensorRT is not among them: who is refused an engine of TensorRT's is told to take ONNX Runtime
+#: instead, and would get the same TensorRT again, which builds its engine anew at each start.
 PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
     # Its default rounds convolutions to TF32's 10 bits.
     ('CUDAExecutionProvider', {'use_tf32': '0'}),
-    ('CPUExecutionProvider', {}),
+    (REFERENCE, {}),
 )
 _WARM_UP_RUNS = 3
 # Where it was imported before this package could forbid it (engines/__init__.py).
@@ -68,7 +73,7 @@ def model_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Tensor
     Raises:
         EngineError: If the file cannot be loaded.
     """
-    return _tensors(_session(path, session_options(1), [('CPUExecutionProvider', {})]))
+    return _tensors(_session(path, session_options(1), [(REFERENCE, {})]))
 
 
 def _tensors(session: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -103,6 +108,9 @@ class OnnxRuntimeEngine:
         threads: Threads within an operator; 0 for as many as there are cores.
         providers: Execution providers in order of preference, with their settings.
 
+    Attributes:
+        parity: How it compares with the model on the CPU; None there, and while it is not known.
+
     Raises:
         EngineError: If the file cannot be loaded or its tensors are not those of the card.
     """
@@ -125,6 +133,7 @@ class OnnxRuntimeEngine:
         self._session = _session(path, session_options(threads), chosen)
         self.name = f'onnxruntime {ort.__version__}'
         self.provider: str = self._session.get_providers()[0]
+        self.parity: Parity | None = None
         plan = plan_batch(path, *_tensors(self._session), card, batch)
         batch, size = plan.batch, (card.canonical_camera.height, card.canonical_camera.width)
         self.input = np.zeros((batch, *size, CHANNELS), np.uint8)

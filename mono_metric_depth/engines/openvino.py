@@ -13,6 +13,7 @@ import numpy as np
 
 from mono_metric_depth.engines import EngineError, Tensor, plan_batch, require_images
 from mono_metric_depth.engines.network_image import CHANNELS, Normaliser
+from mono_metric_depth.engines.parity import Parity
 from mono_metric_depth.model_card import ModelCard
 
 _WARM_UP_RUNS = 3
@@ -28,6 +29,9 @@ class OpenVinoEngine:
         card: Its card: names and size of the tensors.
         batch: Images per run at most; the model's own batch size where that is fixed.
         threads: Threads; 0 for as many as there are cores.
+
+    Attributes:
+        parity: How it compares with the model on ONNX Runtime; None while that is not known.
 
     Raises:
         EngineError: If OpenVINO is not installed, or the file cannot be loaded, or its tensors are
@@ -67,6 +71,7 @@ class OpenVinoEngine:
         self.name = f'openvino {openvino.__version__.split("-")[0]}'
         used = compiled[plan.batch].get_property('INFERENCE_PRECISION_HINT').to_string()
         self.provider: str = f'CPU {used}'
+        self.parity: Parity | None = None
         self.input = np.zeros((plan.batch, *size, CHANNELS), np.uint8)
         self._normaliser = Normaliser(card.normalisation, size)
         self._normalised = np.zeros((plan.batch, 3, *size), np.float32)

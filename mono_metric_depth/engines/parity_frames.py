@@ -25,19 +25,22 @@ from mono_metric_depth.model_card import ModelCard
 FOLDER = Path(__file__).parents[1] / 'parity_frames'
 
 
-def parity_frames(card: ModelCard) -> NDArray[np.uint8]:
+def parity_frames(card: ModelCard, count: int | None = None) -> NDArray[np.uint8]:
     """The stored frames, brought to a model's canonical camera.
 
     Args:
         card: The model's card.
+        count: How many, of as many domains as can be; all of them, 8, if left out.
 
     Returns:
-        (8, height, width, 4), as engines take them.
+        (count, height, width, 4), as engines take them.
 
     Raises:
         EngineError: If one cannot be read.
     """
     entries = json.loads((FOLDER / 'frames.json').read_text())['frames']
+    if count is not None:  # they are sorted by domain
+        entries = [entries[index * len(entries) // count] for index in range(count)]
     canonical = card.canonical_camera
     alignments: dict[Camera, Alignment] = {}
     frames = np.empty((len(entries), canonical.height, canonical.width, CHANNELS), np.uint8)

@@ -15,9 +15,10 @@ from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
 from mono_metric_depth.engines.cuda import Gpu, find_gpu
 from mono_metric_depth.engines.engine_cache import default_cache, has_engines
-from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.engines.onnxruntime import REFERENCE, OnnxRuntimeEngine
 from mono_metric_depth.engines.openvino import OpenVinoEngine
 from mono_metric_depth.engines.precision import PRECISIONS
+from mono_metric_depth.engines.runtime_parity import runtime_parity
 from mono_metric_depth.engines.tensorrt_bindings import Bindings, find_bindings
 from mono_metric_depth.engines.tensorrt_plan import buildable_capabilities
 from mono_metric_depth.model_card import ModelCard
@@ -43,8 +44,9 @@ def open_engine(
 ) -> Engine:
     """Load a model and warm it up.
 
-    A TensorRT engine that is not in the cache is built, which can take minutes. One whose depth
-    is not that of the model is refused, with ``auto``, too: nobody would see it.
+    A TensorRT engine that is not in the cache is built, which can take minutes. Whatever is not
+    ONNX Runtime on the CPU is compared with that. What gives other depth is refused, with
+    ``auto``, too: nobody would see it.
 
     Args:
         path: ONNX file.
@@ -55,7 +57,7 @@ def open_engine(
         precision: Of a TensorRT engine, one of :data:`PRECISIONS`.
         batch: Most images at once; a TensorRT engine takes any number up to it.
         threads: Of an engine on CPUs; 0 for as many as there are cores.
-        cache: Folder of TensorRT engines; the user's own cache if left out.
+        cache: Folder of TensorRT engines and comparisons; the user's own cache if left out.
         say: Tells the operator what is done, and what runs a model where there is no GPU.
         warn: Says so where there is one, or where engines for one were built.
         on_step: Called now and then while an engine is built; what it raises ends that.
@@ -64,7 +66,7 @@ def open_engine(
         The engine.
 
     Raises:
-        EngineError: If the model cannot be loaded, or its TensorRT engine is refused.
+        EngineError: If the model cannot be loaded, or what runs it is refused.
         ValueError: If ``engine`` or ``precision`` is not among its values.
     """
     for name, value, allowed in (
@@ -74,6 +76,7 @@ def open_engine(
         if value not in allowed:
             msg = f'{name} must be one of {", ".join(allowed)}, got {value!r}'
             raise ValueError(msg)
+    folder = cache or default_cache()
     if engine in {'auto', 'tensorrt'}:
         try:
             bindings, gpu = usable_tensorrt()
@@ -81,7 +84,7 @@ def open_engine(
             if engine == 'tensorrt':
                 raise
             engine = _without_tensorrt()
-            wanted = gpu_devices() or has_engines(cache or default_cache(), Path(path).stem)
+            wanted = gpu_devices() or has_engines(folder, Path(path).stem)
             (warn if wanted else say)(f'{engine} runs the model, not TensorRT: {err}')
         else:
             request = EngineRequest(
@@ -92,7 +95,7 @@ def open_engine(
                 gpu,
                 precision,
                 (1, batch),
-                folder=cache or default_cache(),
+                folder=folder,
                 say=say,
                 progress=False,
                 on_step=on_step,
@@ -101,6 +104,14 @@ def open_engine(
     kind = OpenVinoEngine if engine == 'openvino' else OnnxRuntimeEngine
     runtime = kind(path, card, batch=batch, threads=threads)
     runtime.warm_up()
+    if runtime.provider != REFERENCE:
+        try:
+            runtime.parity = runtime_parity(
+                runtime, path, card, threads=threads, folder=folder, say=say
+            )
+        except BaseException:
+            runtime.close()
+            raise
     return runtime
 
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.frame import Frame
@@ -18,6 +20,10 @@ from mono_metric_depth.line_fit import spearman
 CLEAR = 0.3
 #: Largest share of pixels that may be no depth at all: NaN, infinite or negative.
 LARGEST_UNUSABLE = 0.02
+#: Largest share of the pixels that show something near enough to have depth, and get none.
+LARGEST_MISSING = 0.25
+#: A value that so many of these share exactly is no depth of theirs.
+_ONE_VALUE = 0.1
 _PIXELS = 4000
 
 
@@ -33,6 +39,11 @@ class ObservedOutput:
         frames: How many.
         low, median, high: First percentile, median and last percentile of the raw output.
         unusable: Share of seen pixels that are no depth: NaN, infinite or negative.
+        missing: Of the pixels that must have depth, the share without: by what they have instead,
+            ``NaN``, ``infinite``, ``negative``, ``zero``, ``one value``; the mean over frames.
+            Those must whose true depth is known; where none is, those below the horizon.
+        unchanged: Share of these pixels whose output is the same in all frames; 0 where these
+            show one and the same image.
         nearness: Median over frames of the rank correlation of the network's inverse depth with
             true inverse depth, or, where no truth is known, with the row (in an image of a road
             what lies lower is nearer). 1 if the kind is right, -1 if it is the reverse.
@@ -44,6 +55,8 @@ class ObservedOutput:
     median: float
     high: float
     unusable: float
+    missing: Mapping[str, float]
+    unchanged: float
     nearness: float
     with_truth: bool
 
@@ -65,19 +78,26 @@ def observe_output(estimator: DepthEstimator, frames: Iterable[Frame]) -> Observ
     """
     rng = np.random.default_rng(0)
     outputs, unusable, with_rows, with_truth = [], [], [], []
+    missing: list[dict[str, float]] = []
+    unchanged = _Unchanged()
     for frame in frames:
         estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, frame.mount)
         seen = estimate.alignment.seen
         inverse = np.where(seen, estimate.inverse_depth, np.nan)
-        raw = estimator.engine.output[0, 0][seen]
-        outputs.append(rng.choice(raw, _PIXELS))
+        output = estimator.engine.output[0, 0]
+        outputs.append(rng.choice(output[seen], _PIXELS))
         unusable.append(np.mean(~np.isfinite(inverse[seen])))
         rows = np.broadcast_to(np.arange(len(inverse), dtype=float)[:, None], inverse.shape)
         with_rows.append(_rank_correlation(inverse, rows, rng))
+        expected = seen & (rows > estimator.card.canonical_camera.cy)
         if frame.depth is not None:
             true = estimate.alignment.align_depth(frame.depth)
             with np.errstate(divide='ignore', invalid='ignore'):
                 with_truth.append(_rank_correlation(inverse, np.reciprocal(true), rng))
+            expected = seen & np.isfinite(true) & (true > 0)
+        if expected.any():
+            missing.append(_missing(output[expected], inverse[expected]))
+            unchanged.look(estimate.aligned.pixels, output, expected)
     if not outputs:
         msg = 'no frame to look at the network with'
         raise OutputKindError(msg)
@@ -96,6 +116,8 @@ def observe_output(estimator: DepthEstimator, frames: Iterable[Frame]) -> Observ
         float(median),
         float(high),
         float(np.mean(unusable)),
+        {what: float(np.mean([each[what] for each in missing])) for what in (missing or [{}])[0]},
+        unchanged.share,
         float(np.median(nearness)),
         known,
     )
@@ -113,7 +135,8 @@ def require_kind(observed: ObservedOutput, kind: str) -> list[str]:
         What is doubtful, in words.
 
     Raises:
-        OutputKindError: If the output runs the wrong way.
+        OutputKindError: If the output runs the wrong way, leaves much of the image without depth,
+            or has nothing to do with the image.
     """
     against = 'true depth' if observed.with_truth else 'the rows of the image, lower ones nearer'
     if observed.nearness < -CLEAR:
@@ -123,6 +146,7 @@ def require_kind(observed: ObservedOutput, kind: str) -> list[str]:
             f'{observed.nearness:+.2f}, compared with {against}): it looks like {other}'
         )
         raise OutputKindError(msg)
+    _require_depth(observed, kind)
     doubts = []
     if observed.nearness < CLEAR:
         doubts.append(
@@ -135,6 +159,74 @@ def require_kind(observed: ObservedOutput, kind: str) -> list[str]:
             'they will be unknown in the depth image'
         )
     return doubts
+
+
+def _require_depth(observed: ObservedOutput, kind: str) -> None:
+    where = 'true depth is known' if observed.with_truth else 'there is road'
+    without = sum(observed.missing.values())
+    if without > LARGEST_MISSING:
+        parts = ', '.join(
+            f'{share:.0%} {what}' for what, share in observed.missing.items() if share >= 0.005
+        )
+        msg = (
+            f'{without:.0%} of the pixels get no {kind} where {where} ({parts}; at most '
+            f'{LARGEST_MISSING:.0%} may): check --output-kind, --output-name, channels, mean, std '
+            'and size'
+        )
+        raise OutputKindError(msg)
+    if observed.unchanged > LARGEST_MISSING:
+        msg = (
+            f'{observed.unchanged:.0%} of the pixels are the same in every image where {where} '
+            f'(at most {LARGEST_MISSING:.0%} may): the output does not follow the image'
+        )
+        raise OutputKindError(msg)
+
+
+def _missing(output: NDArray[np.float32], inverse: NDArray[np.float32]) -> dict[str, float]:
+    """Share of pixels without depth, by what they have instead."""
+    without = ~np.isfinite(inverse) | (inverse == 0)
+    with np.errstate(invalid='ignore'):
+        found = {
+            'NaN': without & np.isnan(output),
+            'infinite': without & np.isinf(output),
+            'negative': without & (output < 0) & ~np.isinf(output),
+            'zero': without & (output == 0),
+        }
+    values, counts = np.unique(output[~without], return_counts=True)
+    often = counts.max(initial=0) > _ONE_VALUE * len(output)
+    found['one value'] = output == values[counts.argmax()] if often else np.zeros_like(without)
+    return {what: float(np.mean(pixels)) for what, pixels in found.items()}
+
+
+class _Unchanged:
+    """Looks for pixels whose output is the same whatever the image."""
+
+    def __init__(self) -> None:
+        self._image: NDArray[Any] = np.empty(0, np.uint8)
+        self._output = np.empty(0, np.float32)
+        self._counted = self._changed = np.empty(0, np.bool_)
+        self._images = 0
+
+    def look(
+        self,
+        image: NDArray[Any],
+        output: NDArray[np.float32],
+        counted: NDArray[np.bool_],
+    ) -> None:
+        """Take a frame into account: the image, what the network made of it, what counts."""
+        if not self._images:
+            self._image, self._output = image.copy(), output.copy()
+            self._counted, self._changed = counted.copy(), np.zeros_like(counted)
+        elif np.array_equal(image, self._image):
+            return
+        self._images += 1
+        self._counted |= counted
+        self._changed |= output != self._output
+
+    @property
+    def share(self) -> float:
+        """Of what counts; 0 where there was one image."""
+        return float(np.mean(~self._changed[self._counted])) if self._images > 1 else 0.0
 
 
 def _rank_correlation(inverse: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> float:
