@@ -325,8 +325,9 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
         f'<span class="bar" style="background:{errors}"></span> '
         f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above, the camera on '
-        'the left: predicted points in blue, true ones in black. By AbsRel over all '
-        'drives; of neighbours in a drive, the first alone where there are others.</p>'
+        'the left; where its mounting height is known, what lies on the road is left out. By '
+        'AbsRel over all drives; of neighbours in a drive, the first alone where there are '
+        'others.</p>'
     )
     blocks = []
     labels = drive_labels([each.drive for each in model.errors])
@@ -350,8 +351,9 @@ def _data(results: Results, command: str) -> str:
     first = results.models[0].summary
     labels = drive_labels(list(first.by_drive))
     rows = ''.join(
-        f'<tr><th scope="row"><b>{escape(labels[name])}</b><small>{escape(name)}</small></th>'
-        f'<td>{values["images"]:g}</td>'
+        f'<tr><th scope="row"><b>{escape(labels[name])}</b>'
+        + (f'<small>{escape(name)}</small>' if name != labels[name] else '')
+        + f'</th><td>{values["images"]:g}</td>'
         f'<td>{values["abs_rel"]:.3f}</td>'
         f'<td>{values["scale"] / first.stored_scale:.3f}</td></tr>'
         for name, values in first.by_drive.items()
