@@ -56,7 +56,7 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   html { font-size: 9.5pt; } body { max-width: none; padding: 0; }
   .frame, figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 34rem; }
+  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 48rem; }
   .tiles { grid-template-columns: repeat(3, 1fr); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
