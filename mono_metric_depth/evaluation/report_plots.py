@@ -26,7 +26,7 @@ NARROW = (4.6, 3.4)
 WIDE = (9.6, 3.0)
 _BINS = 80
 #: Letters of a drive's name in an inch, and the fewest that are worth it.
-_LETTERS, _FEWEST = 12, 8
+_LETTERS, _FEWEST = 12, 12
 _COLOURS = ('#1b6ca8', '#d1751f', '#2c8a4b', '#8a4bb0', '#a33b3b', '#6b6b2a')
 _CONTROL = '0.6'
 
