@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS = 16
+#: Its colours from blue to red, (256, 1, 3); OpenCV would work them out anew for each piece.
+_TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)
 
 
 def depth_colours(
@@ -41,7 +43,7 @@ def depth_colours(
         unknown = np.isnan(level)
         np.copyto(level, np.float32(0), where=unknown)
         np.clip(level, 0, 255, out=level)
-        colours = cv2.applyColorMap(np.rint(level).astype(np.uint8), cv2.COLORMAP_TURBO)
+        colours = cv2.applyColorMap(np.rint(level).astype(np.uint8), _TURBO)
         colours[unknown] = 0
         out[first : first + _ROWS] = colours
     return out

@@ -31,7 +31,7 @@ from bags import (
 )
 from rosbags.rosbag2 import StoragePlugin
 
-from mono_metric_depth.camera import Mount
+from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.datasets import (
     DamagedFrameError,
@@ -42,6 +42,7 @@ from mono_metric_depth.datasets import (
 )
 from mono_metric_depth.datasets.bag import write_drive
 from mono_metric_depth.datasets.bag_sequence import BagSequence
+from mono_metric_depth.datasets.calibrations import Calibrations
 from mono_metric_depth.datasets.sequence_folder import write_sequence
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError
@@ -216,11 +217,20 @@ def test_one_camera_recorded_twice_is_read_raw(tmp_path: Path) -> None:
     assert sequence.topic == '/camera/image_raw'
 
 
-def test_rectified_images_have_the_rectified_camera(tmp_path: Path) -> None:
+@pytest.mark.parametrize('name', ['image_rect', 'image_rect_color', 'image_raw', 'image'])
+def test_a_rectified_image_has_the_camera_of_p_and_a_raw_one_that_of_k_and_d(
+    name: str, tmp_path: Path
+) -> None:
     p = np.array([30.0, 0, 19, 0, 0, 31.0, 12, 0, 0, 0, 1, 0])
-    messages = [info(FIRST, p=p), raw(FIRST, picture(0), '/camera/image_rect')]
-    camera = open_sequence(str(write_bag(tmp_path / 'bag', messages)))[0].camera
-    assert (camera.fx, camera.cx, camera.distortion) == (30.0, 19.0, ())
+    topic = f'/camera/{name}'
+    messages = [info(FIRST, p=p), raw(FIRST, picture(0), topic)]
+    evaluated = open_sequence(str(write_bag(tmp_path / 'bag', messages)))[0].camera
+    calibrations = Calibrations(topic, messages[0][0])
+    calibrations.add(messages[0][3])
+    replayed, _ = calibrations.at(FIRST)
+    rectified = Camera(CAMERA.width, CAMERA.height, 30.0, 31.0, 19.0, 12.0)
+    assert evaluated == replayed == (rectified if 'rect' in name else CAMERA)
+    assert CAMERA.distortion
 
 
 def test_the_only_camera_info_serves_a_camera_elsewhere(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -28,6 +30,7 @@ from mono_metric_depth.datasets import (
 )
 from mono_metric_depth.datasets.bag import new_bag, read_messages, write_drive
 from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics
+from mono_metric_depth.datasets.checked_writer import CheckedWriter
 from mono_metric_depth.datasets.decompression import zstd
 from mono_metric_depth.frame import Frame
 
@@ -80,6 +83,78 @@ def test_what_is_written_has_checksums_that_hold(tmp_path: Path) -> None:
     assert footer.summary_crc == crc32(data[footer.summary_start : -12])
     with file.open('rb') as stream:
         assert len(list(make_reader(stream, validate_crcs=True).iter_messages())) == 120
+
+
+def test_what_is_written_is_what_rosbags_writes_but_for_the_checksums(tmp_path: Path) -> None:
+    from mcap.records import Chunk, Footer
+    from mcap.stream_reader import StreamReader
+
+    draw = random.Random(0)
+    sizes = [0, 4, 2**20 - 9, 2**20, 2**20 + 1, 3 * 2**20, 300_000, 700_000, 800_000, 2**21, 10]
+    sizes += [draw.randrange(2_000_000) for _ in range(20)]
+    messages = [
+        (FIRST + draw.randrange(10**9), f'/topic_{draw.randrange(3)}', draw.randbytes(size))
+        for size in sizes
+    ]
+    files = []
+    theirs_at, ours_at = tmp_path / 'theirs' / 'bag', tmp_path / 'ours' / 'bag'
+    plugin = StoragePlugin.MCAP
+    for made in (Writer(theirs_at, version=9, storage_plugin=plugin), CheckedWriter(ours_at)):
+        with made as writer:
+            topics: dict[str, Any] = {}
+            for time, topic, data in messages:
+                if topic not in topics:
+                    topics[topic] = writer.add_connection(
+                        topic, 'std_msgs/msg/ByteMultiArray', typestore=STORE
+                    )
+                writer.write(topics[topic], time, memoryview(data))
+        files.append(bytearray((writer.path / 'bag.mcap').read_bytes()))
+    theirs, ours = files
+    with (ours_at / 'bag.mcap').open('rb') as stream:
+        place = 0
+        for record in StreamReader(stream, emit_chunks=True, validate_crcs=True).records:
+            if isinstance(record, Chunk):
+                place = theirs.index(struct.pack('<QI', len(record.data), 0), place) + 8
+                theirs[place : place + 4] = struct.pack('<I', crc32(record.data))
+            if isinstance(record, Footer):
+                theirs[-12:-8] = struct.pack('<I', record.summary_crc)
+    assert ours == theirs
+
+
+def test_a_large_message_is_written_without_a_copy(tmp_path: Path) -> None:
+    data = bytes(20_000_000)
+    with new_bag(tmp_path / 'bag') as bag:
+        tracemalloc.start()
+        for number in range(3):
+            bag.write('/topic', 'std_msgs/msg/ByteMultiArray', FIRST + number, data)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_large_message_is_read_without_a_copy_and_a_small_one_keeps_no_chunk(
+    tmp_path: Path,
+) -> None:
+    kind = 'std_msgs/msg/ByteMultiArray'
+    with new_bag(tmp_path / 'bag') as bag:
+        bag.write('/large', kind, FIRST, bytes(20_000_000))
+        for number in range(1, 2001):
+            bag.write('/large', kind, FIRST + number, bytes(10_000))
+            bag.write('/small', kind, FIRST + number, bytes(100))
+    file = tmp_path / 'bag' / 'bag.mcap'
+    messages = bag_messages(file, {'/large'})
+    tracemalloc.start()
+    *_, data = next(messages)
+    _, peak = tracemalloc.get_traced_memory()
+    assert len(data) == 20_000_000
+    assert peak < 22_000_000
+    messages.close()
+    del data
+    kept = list(bag_messages(file, {'/small'}))
+    now, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) == 2000
+    assert now < 4_000_000
 
 
 def test_no_damaged_byte_becomes_depth_or_an_image(

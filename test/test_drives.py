@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import analytic_scene as scene
@@ -26,12 +27,17 @@ def test_a_line_and_a_picture_for_each_drive(
     main([str(folder), str(vkitti), '--figure', str(tmp_path / 'a.png')])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f'{folder}: 3 frames, 64x40 px, fx 50, 1.50 m high, without poses')
-    assert 'true depth of ' in lines[0]
+    assert re.search(r'true depth of \S+% of pixels, median \S+ m, 90% of it within', lines[0])
     assert lines[1].startswith(f'{vkitti}/Scene01/clone: 3 frames, 64x40 px, fx 55, with poses')
     assert lines[2] == f'drew {tmp_path / "a.png"}'
     drawn = cv2.imread(str(tmp_path / 'a.png'))
     assert drawn is not None
-    assert drawn.shape == (300, 960, 3)
+    # A line of text above the pictures, and the colours with their depths below.
+    assert drawn.shape == (22 + 300 + 22, 960, 3)
+    assert all(drawn[:22, left : left + 480].max() == 255 for left in (0, 480))
+    blue, _, red = drawn[-11, [1, 440]].astype(int).T
+    assert red[0] > blue[0] + 50
+    assert blue[1] > red[1]
     main(['--names', str(vkitti)])
     assert capsys.readouterr().out.splitlines() == [f'{vkitti}/Scene01/clone']
 

@@ -244,38 +244,55 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert len(images(out)) == len(read_errors(errors, file.stem)) == 30
 
 
-def loads_modules(process: subprocess.Popen[str]) -> bool:
+def loads_modules(process: subprocess.Popen[str], out: Path) -> bool:
     return 'cv2' in Path(f'/proc/{process.pid}/maps').read_text()
 
 
-def starts_workers(process: subprocess.Popen[str]) -> bool:
+def starts_workers(process: subprocess.Popen[str], out: Path) -> bool:
     # One of them keeps track of what all of them share.
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text()
     return len(children.split()) > 2
 
 
-@pytest.mark.parametrize('moment', [loads_modules, starts_workers])
-def test_who_interrupts_early_sees_one_line(
-    moment: Callable[[subprocess.Popen[str]], bool], model: Path, slow_drive: Path, tmp_path: Path
+def ends_workers(process: subprocess.Popen[str], out: Path) -> bool:
+    return sum(file.read_bytes().count(b'\n') for file in out.glob('errors/*')) > 30
+
+
+def writes_the_report(process: subprocess.Popen[str], out: Path) -> bool:
+    return (out / 'evaluation.json').exists()
+
+
+@pytest.mark.parametrize(
+    'moment', [loads_modules, starts_workers, ends_workers, writes_the_report]
+)
+def test_who_interrupts_at_any_moment_sees_one_line(
+    moment: Callable[[subprocess.Popen[str], Path], bool],
+    model: Path,
+    slow_drive: Path,
+    tmp_path: Path,
 ) -> None:
-    arguments = [str(model), '--data', str(slow_drive), '--output', str(tmp_path / 'out')]
+    out = tmp_path / 'out'
+    arguments = [str(model), '--data', str(slow_drive), '--output', str(out)]
     command = [sys.executable, '-m', 'mono_metric_depth.commands.evaluate', *arguments]
     with subprocess.Popen(
         [*command, '--control', '--processes', '2'],
         start_new_session=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         deadline = time.monotonic() + 90
-        while not moment(process):
+        while not moment(process, out):
             assert process.poll() is None
             assert time.monotonic() < deadline
         # As a terminal does it: to all of its processes.
         os.killpg(process.pid, signal.SIGINT)
-        assert process.stderr is not None
-        said = process.stderr.read().replace('\r', '\n').splitlines()
+        _, said = process.communicate()
     assert process.returncode == 130
-    assert [line for line in said if line and not line.startswith('evaluating')] == ['interrupted']
+    lines = said.replace('\r', '\n').splitlines()
+    assert [line for line in lines if line and not line.startswith('evaluating')] == [
+        'interrupted'
+    ]
 
 
 def die(*arguments: Any) -> None:

@@ -18,12 +18,17 @@ import numpy as np
 import pytest
 from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
+from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
 from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import ImageErrors, image_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
-from mono_metric_depth.evaluation.report_pictures import chosen_frames, error_colours
+from mono_metric_depth.evaluation.report_pictures import (
+    chosen_frames,
+    error_colours,
+    points_off_the_road,
+)
 from mono_metric_depth.evaluation.summary import advice, leaders, summarise
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
@@ -126,9 +131,17 @@ def test_names_from_files_are_text_and_nothing_is_fetched(page: Path) -> None:
     assert all(picture['alt'] for picture in pictures)
 
 
-@pytest.mark.parametrize(('width', 'name'), [(390, 'phone'), (1280, 'desk')])
+@pytest.mark.parametrize(
+    ('width', 'name'), [(390, 'phone'), (1280, 'desk'), (718, 'paper of A4 with its margins')]
+)
 def test_the_page_is_whole_in_chromium(width: int, name: str, page: Path, tmp_path: Path) -> None:
     pytest.importorskip('PySide6.QtWebEngineWidgets', exc_type=ImportError)
+    if name.startswith('paper'):
+        text = page.read_text()
+        page = tmp_path / 'printed.html'
+        page.write_text(
+            text.replace('@media screen', '@media none').replace('@media print', '@media all')
+        )
     picture = tmp_path / f'{name}.png'
     browser = Path(__file__).with_name('browser.py')
     done = subprocess.run(
@@ -163,6 +176,22 @@ def test_the_page_is_whole_in_chromium(width: int, name: str, page: Path, tmp_pa
     # Painted from top to bottom.
     for part in np.array_split(shown, 8):
         assert part.std() > 5
+
+
+def test_from_above_the_road_is_left_out_and_an_obstacle_is_where_it_is() -> None:
+    # A wall 10 m ahead on the right, on a flat road 1.5 m below a camera that looks down.
+    mount = Mount(pitch=0.05, height=1.5)
+    rays = TINY_CAMERA.rays(np.stack(np.meshgrid(np.arange(64), np.arange(32)), axis=-1))
+    down, right = (rays @ mount.rotation().T)[..., 1], (rays @ mount.rotation().T)[..., 0]
+    ahead = (rays @ mount.rotation().T)[..., 2]
+    with np.errstate(divide='ignore'):
+        road = np.where(down > 0, 1.5 / down, np.inf)
+    depth = np.where(right > 0, np.minimum(road, 10 / ahead), road).astype(np.float32)
+    points = points_off_the_road(depth, TINY_CAMERA, mount)
+    assert len(points) > 100
+    np.testing.assert_allclose(points[:, 2], 10, atol=1e-4)
+    assert (points[:, 0] > 0).all()
+    assert len(points_off_the_road(depth, TINY_CAMERA, None)) > len(points) + 100
 
 
 def errors(values: list[float]) -> list[ImageErrors]:

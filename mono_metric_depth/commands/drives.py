@@ -10,6 +10,7 @@ A drive that cannot be read is named, the others are listed, and the exit status
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from mono_metric_depth.datasets import (
     sequence_names,
 )
 from mono_metric_depth.depth_colours import depth_colours
+from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.printable import printable
 
@@ -34,6 +36,10 @@ from mono_metric_depth.printable import printable
 _RANGE = (3.0, 60.0)
 _WIDTH = 480
 _COLUMNS = 3
+#: Of text in the picture (px), and letters that fit above a drive.
+_LINE, _LETTERS = 22, 58
+#: Depths that the bar of colours names (m), and its room for the unit (px).
+_TICKS, _UNIT = (3, 5, 10, 20, 40), 36
 #: Sparse points are drawn as squares of this part of the image's width.
 _POINT = 250
 #: No true depth is so large (m).
@@ -55,7 +61,7 @@ def _list(arguments: list[str] | None) -> None:
     parser.add_argument('--figure', type=Path, help='draw a frame of each drive to this PNG')
     parser.add_argument('--most', type=int, default=12, help='draw so many drives at most')
     options = parser.parse_args(arguments)
-    pictures: list[NDArray[np.uint8]] = []
+    pictures: dict[str, NDArray[np.uint8]] = {}
     names, failed = _names(options.drives)
     for name in names:
         if options.names:
@@ -71,7 +77,7 @@ def _list(arguments: list[str] | None) -> None:
         count = len(sequence)
         print(f'{name}: {count} frame{"s" * (count != 1)}, {_described(frame)}', flush=True)
         if options.figure is not None and frame is not None and len(pictures) < options.most:
-            pictures.append(picture(frame))
+            pictures[name] = picture(frame)
     if pictures:
         if not cv2.imwrite(str(options.figure), _table(pictures)):
             msg = f'{options.figure} cannot be written'
@@ -98,15 +104,31 @@ def _say(error: str) -> None:
     print(f'error: {printable(error)}', file=sys.stderr)
 
 
-def _table(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pictures in rows of three, black where there is none."""
-    height = max(len(shown) for shown in pictures)
+def _table(pictures: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures with their names in rows of three, black where there is none, and the colours."""
+    height = _LINE + max(len(shown) for shown in pictures.values())
     rows, columns = -(-len(pictures) // _COLUMNS), min(len(pictures), _COLUMNS)
-    table = np.zeros((rows * height, columns * _WIDTH, 3), np.uint8)
-    for number, shown in enumerate(pictures):
+    table = np.zeros((rows * height + _LINE, columns * _WIDTH, 3), np.uint8)
+    labels = drive_labels(list(pictures))
+    for number, (name, shown) in enumerate(pictures.items()):
         top, left = number // _COLUMNS * height, number % _COLUMNS * _WIDTH
+        _write(table, printable(labels[name])[-_LETTERS:], left + 4, top)
+        top += _LINE
         table[top : top + len(shown), left : left + _WIDTH] = shown
+    bar = table[-_LINE:, : _WIDTH - _UNIT]
+    bar[:] = depth_colours(np.geomspace(*_RANGE, bar.shape[1], dtype=np.float32)[None], _RANGE)
+    for depth in _TICKS:
+        share = math.log(depth / _RANGE[0]) / math.log(_RANGE[1] / _RANGE[0])
+        _write(table, f'{depth:g}', round(share * bar.shape[1]) + 4, len(table) - _LINE)
+    _write(table, 'm', bar.shape[1] + _UNIT // 3, len(table) - _LINE)
     return table
+
+
+def _write(table: NDArray[np.uint8], text: str, left: int, top: int) -> None:
+    """White letters with a dark border, in a line of the table."""
+    place = (left, top + _LINE - 7)
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(table, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
 
 
 def _middle_frame(sequence: FrameSequence) -> Frame | None:
@@ -140,7 +162,8 @@ def _described(frame: Frame | None) -> str:
     return ', '.join(
         [
             *parts,
-            f'true depth of {share:.1f}% of pixels, {low:.1f} .. {middle:.1f} .. {high:.1f} m',
+            f'true depth of {share:.1f}% of pixels, median {middle:.1f} m, 90% of it within '
+            f'{low:.1f} .. {high:.1f} m',
         ]
     )
 

@@ -191,7 +191,7 @@ def read_messages(
         yield topic, stamp, message
 
 
-def deserialized(kind: str, data: bytes) -> Any:
+def deserialized(kind: str, data: bytes | memoryview) -> Any:
     """A message from its bytes.
 
     Args:
@@ -205,7 +205,8 @@ def deserialized(kind: str, data: bytes) -> Any:
         DatasetError: If the bytes are damaged, or the type is not known.
     """
     try:
-        return _STORE.deserialize_cdr(data, kind)
+        # Of bytes, rosbags takes a slice, which is a copy.
+        return _STORE.deserialize_cdr(memoryview(data), kind)
     except (AssertionError, IndexError, KeyError, SerdeError, ValueError, struct.error) as err:
         msg = f'damaged, or {kind} is not known: {err!r}'
         raise DatasetError(msg) from err
@@ -213,7 +214,7 @@ def deserialized(kind: str, data: bytes) -> Any:
 
 def read_raw_messages(
     path: Path, topics: Iterable[str] | None = None
-) -> Iterator[tuple[str, int, str, bytes]]:
+) -> Iterator[tuple[str, int, str, bytes | memoryview]]:
     """Like :func:`read_messages`, but not deserialised: topic, time, type, CDR bytes."""
     storage, damage = storage_of(path), list[str]()
     known = bag_topics(storage).keys()
@@ -231,7 +232,7 @@ def read_raw_messages(
         raise DatasetError(msg)
 
 
-def header_stamp(data: bytes) -> int:
+def header_stamp(data: bytes | memoryview) -> int:
     """Stamp (ns) of a serialised message that begins with a header (CDR, either byte order)."""
     order = '<' if data[1] & 1 else '>'
     seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)

@@ -25,11 +25,11 @@ class BagMessageList:
     def __init__(self, storage: Path, topic: str, times: list[int]) -> None:
         self._storage, self._topic = storage, topic
         self._times = np.array(times, np.int64)
-        self._next: Iterator[tuple[int, tuple[str, bytes]]] = iter(())
+        self._next: Iterator[tuple[int, tuple[str, bytes | memoryview]]] = iter(())
         self._place = len(times)
-        self._last: tuple[int, tuple[str, bytes]] | None = None
+        self._last: tuple[int, tuple[str, bytes | memoryview]] | None = None
 
-    def __getitem__(self, number: int) -> tuple[str, bytes]:
+    def __getitem__(self, number: int) -> tuple[str, bytes | memoryview]:
         """Type and CDR bytes."""
         if self._last is not None and self._last[0] == number:
             return self._last[1]
@@ -46,7 +46,7 @@ class BagMessageList:
         msg = 'the bag is damaged there, or has changed while it was read'
         raise ImageError(msg, reason='message')
 
-    def _from(self, number: int) -> Iterator[tuple[int, tuple[str, bytes]]]:
+    def _from(self, number: int) -> Iterator[tuple[int, tuple[str, bytes | memoryview]]]:
         """Messages with their numbers, from the first that was received when this one was."""
         start = int(self._times[number])
         numbers = np.nonzero(self._times >= start)[0]

@@ -168,7 +168,7 @@ class BagSequence:
             raise DamagedFrameError(msg) from err
         return Frame(entry.stamp, image, self.camera, depth, None, self.mount)
 
-    def _image(self, kind: str, data: bytes) -> NDArray[np.uint8]:
+    def _image(self, kind: str, data: bytes | memoryview) -> NDArray[np.uint8]:
         message = deserialized(kind, data)
         if kind != COMPRESSED_IMAGE:
             # Not a view: the message would stay in memory with it.
@@ -211,7 +211,7 @@ class _Index:
         self._fields: Any = None
         self._transforms = StaticTransforms()
 
-    def add(self, topic: str, time: int, kind: str, data: bytes) -> None:
+    def add(self, topic: str, time: int, kind: str, data: bytes | memoryview) -> None:
         """A message, in the bag's order."""
         self._counts[topic] += 1
         if self._counts[topic] > _MOST_MESSAGES:

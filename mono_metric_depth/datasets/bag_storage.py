@@ -45,7 +45,7 @@ class _File(Protocol):
 
     def messages(
         self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
-    ) -> Iterator[tuple[str, int, str, bytes]]: ...
+    ) -> Iterator[tuple[str, int, str, bytes | memoryview]]: ...
 
 
 def storage_of(path: Path) -> Path:
@@ -141,7 +141,7 @@ def bag_messages(
     *,
     start: int | None = None,
     damage: list[str] | None = None,
-) -> Generator[tuple[str, int, str, bytes], None, None]:
+) -> Generator[tuple[str, int, str, bytes | memoryview], None, None]:
     """Messages of a bag in its order; what is damaged is stepped over.
 
     Args:
@@ -170,7 +170,7 @@ def bag_messages(
                 yield topic, time, kind, message
 
 
-def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes]]:
+def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes | memoryview]]:
     """Messages of one of this package's own files, in the order in which they were written.
 
     Args:

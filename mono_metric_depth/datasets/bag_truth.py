@@ -53,7 +53,8 @@ def require_truth(topics: dict[str, StoredTopic], name: str) -> str:
         found = f'is {topics[name].kind}' if name in topics else 'is not there'
         msg = (
             f'{name} {found}; true depth is a depth image (sensor_msgs/Image) or a LiDAR '
-            f'(sensor_msgs/PointCloud2): {", ".join(sorted(fitting)) or "none"}'
+            f'(sensor_msgs/PointCloud2); of these types there are: '
+            f'{", ".join(sorted(fitting)) or "none"}'
         )
         raise DatasetError(msg)
     return fitting[name].kind

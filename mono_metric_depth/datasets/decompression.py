@@ -51,7 +51,7 @@ def decompressed(data: memoryview, compression: str, size: int) -> memoryview:
     return found
 
 
-def decompressed_message(data: bytes, most: int) -> bytes:
+def decompressed_message(data: bytes | memoryview, most: int) -> bytes:
     """Unpack a message of a bag that is compressed message by message (zstd).
 
     Args:

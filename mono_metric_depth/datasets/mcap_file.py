@@ -46,7 +46,7 @@ class McapFile:
         damaged: Callable[[str], object] = lambda line: None,
         *,
         as_written: bool = False,
-    ) -> Iterator[tuple[str, int, str, bytes]]:
+    ) -> Iterator[tuple[str, int, str, bytes | memoryview]]:
         """Messages in order of time; those of one time as they were written.
 
         Args:
@@ -69,7 +69,7 @@ class McapFile:
             if as_written:
                 for chunk in sorted(chunks, key=lambda chunk: chunk.offset):
                     for time, channel, view in _messages(file, chunk, wanted, start, damaged):
-                        yield wanted[channel][0], time, wanted[channel][1], bytes(view)
+                        yield wanted[channel][0], time, wanted[channel][1], _kept(view)
                 return
             for time, channel, data in self._in_order(file, chunks, wanted, start, damaged):
                 yield wanted[channel][0], time, wanted[channel][1], data
@@ -81,7 +81,7 @@ class McapFile:
         wanted: Collection[int],
         start: int | None,
         damaged: Callable[[str], object],
-    ) -> Iterator[tuple[int, int, bytes]]:
+    ) -> Iterator[tuple[int, int, bytes | memoryview]]:
         ready: list[tuple[int, int, int, int, memoryview]] = []
         held: dict[int, list[int]] = {}  # messages left, and bytes, of each open chunk
         place = 0
@@ -94,7 +94,7 @@ class McapFile:
                 if not ready and (place == len(chunks) or chunks[place].start > last):
                     # The usual case: no other chunk reaches into this one's time.
                     for message in sorted(found, key=itemgetter(0)):
-                        yield message[0], message[1], bytes(message[2])
+                        yield message[0], message[1], _kept(message[2])
                     continue
                 for number, message in enumerate(found):
                     heapq.heappush(ready, (message[0], chunk.offset, number, *message[1:]))
@@ -107,7 +107,7 @@ class McapFile:
                 held[offset][0] -= 1
                 if not held[offset][0]:
                     del held[offset]
-                yield time, channel, bytes(data)
+                yield time, channel, _kept(data)
 
     def _require_little(self, held: dict[int, list[int]]) -> None:
         if sum(size for _, size in held.values()) > _MOST_OPEN:
@@ -116,6 +116,11 @@ class McapFile:
                 'once; mend it with "mcap sort"'
             )
             raise DatasetError(msg)
+
+
+def _kept(data: memoryview) -> bytes | memoryview:
+    """A message that keeps no more than twice its memory: its chunk, or a copy."""
+    return data if 2 * len(data) >= memoryview(data.obj).nbytes else bytes(data)
 
 
 def _messages(

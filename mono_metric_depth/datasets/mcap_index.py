@@ -17,6 +17,7 @@ from mono_metric_depth.datasets.mcap_records import (
     CHANNEL,
     CHUNK,
     CHUNK_INDEX,
+    CHUNK_INDEX_HEAD,
     DATA_END,
     FOOTER,
     HEADER,
@@ -149,7 +150,7 @@ def _of_summary(file: BinaryIO, size: int, data_start: int) -> Contents | None:
 
 
 def _indexed(content: memoryview) -> Chunk:
-    start, end, offset, length, size = struct.unpack_from('<QQQQI', content)
+    start, end, offset, length, size = CHUNK_INDEX_HEAD.unpack_from(content)
     channels = (channel for channel, _ in struct.iter_unpack('<HQ', content[36 : 36 + size]))
     return Chunk(start, end, offset, length, frozenset(channels))
 

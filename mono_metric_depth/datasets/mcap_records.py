@@ -23,10 +23,12 @@ from mono_metric_depth.datasets.stored_topic import StoredTopic
 
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 1, 2, 3, 4, 5, 6
-CHUNK_INDEX, STATISTICS, DATA_END = 8, 11, 15
+MESSAGE_INDEX, CHUNK_INDEX, STATISTICS, DATA_END = 7, 8, 11, 15
 #: A record's opcode and length; a chunk's numbers; a message's.
 RECORD = struct.Struct('<BQ')
-_CHUNK_HEAD, MESSAGE_HEAD = struct.Struct('<QQQII'), struct.Struct('<HIQQ')
+CHUNK_HEAD, MESSAGE_HEAD = struct.Struct('<QQQII'), struct.Struct('<HIQQ')
+#: Of an index of a chunk, up to the places of its indices of messages.
+CHUNK_INDEX_HEAD = struct.Struct('<QQQQI')
 #: Most of a chunk or of a record, and of a file's summary (bytes).
 _MOST, MOST_SUMMARY = 1 << 29, 1 << 28
 #: Most messages in one chunk: rosbag2 makes chunks of 768 KiB, others of 4 MiB.
@@ -103,7 +105,7 @@ def chunk_data(file: BinaryIO, chunk: Chunk) -> memoryview:
         msg = 'there is no chunk'
         raise McapError(msg)
     content = record[9:]
-    _, _, size, checksum, letters = _CHUNK_HEAD.unpack_from(content)
+    _, _, size, checksum, letters = CHUNK_HEAD.unpack_from(content)
     if letters > 16 or size > _MOST:
         msg = f'it claims {size >> 20} MiB'
         raise McapError(msg)

@@ -58,7 +58,7 @@ class Item:
 
     topic: str
     time: int
-    data: bytes
+    data: bytes | memoryview
     camera: BagCamera | None = None
     header: Any = None
     info: Any = None
@@ -133,7 +133,9 @@ def _read(
         yield _with_camera(item)
 
 
-def _add_info(cameras: Sequence[BagCamera], topic: str, kind: str, data: bytes) -> None:
+def _add_info(
+    cameras: Sequence[BagCamera], topic: str, kind: str, data: bytes | memoryview
+) -> None:
     with contextlib.suppress(DatasetError):  # a damaged one
         message = deserialized(kind, data)
         for camera in cameras:

@@ -17,7 +17,6 @@ from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.evaluation import report_plots as plots
 from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.evaluator import failures
-from mono_metric_depth.evaluation.image_errors import GRID
 from mono_metric_depth.evaluation.report_page import PAGE, STYLE
 from mono_metric_depth.evaluation.report_pictures import (
     DEPTHS,
@@ -27,31 +26,22 @@ from mono_metric_depth.evaluation.report_pictures import (
     chosen_frames,
     shown_frames,
 )
+from mono_metric_depth.evaluation.report_tables import (
+    band_table,
+    comparison_table,
+    drive_table,
+    leading,
+    region_table,
+    scaling_tables,
+)
 from mono_metric_depth.evaluation.results import ModelResult, Results
 from mono_metric_depth.evaluation.summary import (
-    METRICS,
-    SCALINGS,
-    PartSummary,
-    Summary,
     advice,
-    leaders,
 )
 from mono_metric_depth.evaluation.tables import (
-    SCALING_TITLES,
     describe_comparison,
-    with_interval,
 )
 from mono_metric_depth.linearity import Interval
-
-_METRICS = {
-    'abs_rel': 'AbsRel',
-    'sq_rel': 'SqRel (m)',
-    'rmse': 'RMSE (m)',
-    'rmse_log': 'RMSElog',
-    'delta1': '&delta; &lt; 1.25',
-    'delta2': '&delta; &lt; 1.25&sup2;',
-    'delta3': '&delta; &lt; 1.25&sup3;',
-}
 
 
 def report(results: Results, command: str = '') -> str:
@@ -75,7 +65,7 @@ def report(results: Results, command: str = '') -> str:
         _section('Predicted against true', _against_true(results)),
         _section('Over time', _over_time(first, [(f.number, f.label) for f in shown])),
         _section('Worst and best frames', _frames(first, shown)),
-        _section('Errors by scaling', _scalings(results)),
+        _section('Errors by scaling', scaling_tables(results)),
         _section('What was evaluated', _data(results, command)),
     ]
     return PAGE.format(
@@ -131,9 +121,7 @@ def _sentence(results: Results) -> str:
     )
     if len(results.models) > 1:
         error = {result.candidate.name: _transferred(result) for result in results.models}
-        best, *rivals = (
-            f'<b>{escape(name)}</b> ({error[name]:.3f})' for name in _leaders(results)
-        )
+        best, *rivals = (f'<b>{escape(name)}</b> ({error[name]:.3f})' for name in leading(results))
         count = len(results.models)
         text += (
             f' These images cannot tell which of {count} models is the best: '
@@ -151,10 +139,6 @@ def _sentence(results: Results) -> str:
             else f' <b>A fixed depth image that sees nothing does no worse than {name}.</b>'
         )
     return text
-
-
-def _leaders(results: Results) -> list[str]:
-    return leaders([(result.candidate.name, result.errors) for result in results.models])
 
 
 def _transferred(result: ModelResult) -> float:
@@ -182,64 +166,12 @@ def _warnings(results: Results) -> str:
     return '<ul class="mind">' + ''.join(f'<li>{escape(line)}</li>' for line in lines) + '</ul>'
 
 
-def _scalings(results: Results) -> str:
-    tables = []
-    for result in results.models:
-        summary = result.summary
-        head = ''.join(f'<th scope="col">{SCALING_TITLES[s]}</th>' for s in SCALINGS)
-        rows = ''.join(
-            f'<tr><th scope="row">{_METRICS[m]}</th>'
-            + ''.join(
-                f'<td>{summary.scalings[s][m].value:.3f}'
-                + f'<small>{_narrow_range(summary.scalings[s][m])}</small>'
-                + '</td>'
-                for s in SCALINGS
-            )
-            + '</tr>'
-            for m in METRICS
-        )
-        tables.append(
-            f'<h3>{escape(result.candidate.name)}</h3>'
-            f'<table class="scalings"><thead><tr><td></td>{head}</tr></thead>'
-            f'<tbody>{rows}</tbody></table>'
-            f'<p>Scale: stored {summary.stored_scale:.4g}, oracle '
-            f'{with_interval(summary.oracle_scale, ".4g")}; between images it spreads by '
-            f'{summary.spread:.1%}. The network saw {summary.coverage:.1%} of the true pixels.</p>'
-        )
-    notes = ''.join(
-        f'<li><b>{SCALING_TITLES[name]}</b>: {escape(text)}</li>'
-        for name, text in SCALINGS.items()
-    )
-    return (
-        ''.join(tables)
-        + f'<ul class="notes">{notes}</ul><p class="notes">Means over images; 95 % intervals over '
-        f'{escape(results.models[0].summary.independent)}.</p>'
-    )
-
-
 def _comparisons(results: Results) -> str:
-    everything = [*results.models, *([results.control] if results.control else [])]
-    transferred = [result.summary.scalings['transferred'] for result in everything]
-    least = min(metrics['abs_rel'].value for metrics in transferred)
-    first = set(_leaders(results))
-    rows = ''
-    for result, metrics in zip(everything, transferred, strict=True):
-        error = metrics['abs_rel'].value
-        kind = ' class="best"' if error == least or result.candidate.name in first else ''
-        rows += (
-            f'<tr><th scope="row">{escape(result.candidate.name)}</th><td{kind}>{error:.3f}</td>'
-            f'<td>{metrics["delta1"].value:.1%}</td><td>{metrics["rmse"].value:.2f}</td>'
-            f'<td>{result.summary.scale_error.value:+.1%}</td></tr>'
-        )
-    table = (
-        '<table class="drives"><thead><tr><th>model</th><th>AbsRel</th><th>&delta;&lt;1.25</th>'
-        '<th>RMSE (m)</th><th>scale</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table>'
-    )
     said = ''.join(f'<li>{escape(describe_comparison(c))}</li>' for c in results.comparisons)
     return (
-        f'<div class="pair"><div>{table}<p class="notes">With the stored scalars; scale: stored / '
-        'oracle - 1. Below, paired differences on the same images, with 95 % intervals.</p>'
+        f'<div class="pair"><div>{comparison_table(results)}<p class="notes">With the stored '
+        'scalars; scale: stored / oracle - 1. Below, paired differences on the same images, with '
+        '95 % intervals.</p>'
         f'<ul>{said}</ul></div>'
         + _plot(plots.embedded(plots.scalings(results)), 'AbsRel of every model by scaling')
         + '</div>'
@@ -250,7 +182,7 @@ def _against_true(results: Results) -> str:
     first = results.models[0]
     line = first.summary.linearity
     words = '' if line is None else f', Pearson {line.pearson:.3f}'
-    bands = _band_table(first.summary.bands)
+    bands = band_table(first.summary.bands)
     return (
         '<div class="pair">'
         + _plot(
@@ -262,43 +194,7 @@ def _against_true(results: Results) -> str:
             plots.embedded(plots.by_distance(results, 'ratio')),
             'Median predicted / true depth by true depth: below 1 is too near',
         )
-        + f'<div>{bands}{_regions(first.summary)}</div></div>'
-    )
-
-
-def _band_table(bands: Sequence[PartSummary]) -> str:
-    rows = ''.join(
-        f'<tr><th scope="row">{escape(band.name)}</th><td>{_number(band.abs_rel)}</td>'
-        f'<td>{_number(band.ratio)}</td><td>{_number(band.delta1)}</td>'
-        f'<td>{_share(band.coverage)}</td><td>{band.images}</td></tr>'
-        for band in bands
-    )
-    return (
-        '<table><thead><tr><th>true depth</th><th>AbsRel</th><th>pred. / true</th>'
-        '<th>&delta;&lt;1.25</th><th>seen</th><th>images</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table>'
-    )
-
-
-def _regions(summary: Summary) -> str:
-    """AbsRel of each region, as it lies in the image."""
-    known = [r.abs_rel.value for r in summary.regions if math.isfinite(r.abs_rel.value)]
-    largest = max(known, default=1.0)
-    cells = []
-    for number, region in enumerate(summary.regions):
-        value = region.abs_rel.value
-        shade, text = 0.0, '<b>unseen</b>' if region.images else '<b>-</b>'
-        if math.isfinite(value):
-            shade, text = 0.08 + 0.5 * value / largest, f'<b>{value:.3f}</b>'
-        if region.images:
-            text += f'<small>{_share(region.coverage)} seen</small>'
-        start = '<tr>' if number % GRID == 0 else ''
-        cells.append(f'{start}<td style="background:rgba(179,38,30,{shade:.2f})">{text}</td>')
-    return (
-        f'<table class="regions"><caption>AbsRel in ninths of the image, {escape(summary.name)}; '
-        'share of the true pixels that the network saw</caption><tbody>'
-        + ''.join(cells)
-        + '</tbody></table>'
+        + f'<div>{bands}{region_table(first.summary)}</div></div>'
     )
 
 
@@ -325,8 +221,9 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
         f'{DEPTHS[0]:g} m to {DEPTHS[1]:g} m, grey unseen. Error: '
         f'<span class="bar" style="background:{errors}"></span> '
         f'{LARGEST_ERROR:.0%} too near to {LARGEST_ERROR:.0%} too far. From above, the camera on '
-        'the left: predicted points in blue, true ones in black. By AbsRel over all '
-        'drives; of neighbours in a drive, the first alone where there are others.</p>'
+        'the left; where its mounting height is known, what lies on the road is left out. By '
+        'AbsRel over all drives; of neighbours in a drive, the first alone where there are '
+        'others.</p>'
     )
     blocks = []
     labels = drive_labels([each.drive for each in model.errors])
@@ -347,15 +244,6 @@ def _frames(model: ModelResult, shown: Sequence[ShownFrame]) -> str:
 
 
 def _data(results: Results, command: str) -> str:
-    first = results.models[0].summary
-    labels = drive_labels(list(first.by_drive))
-    rows = ''.join(
-        f'<tr><th scope="row"><b>{escape(labels[name])}</b><small>{escape(name)}</small></th>'
-        f'<td>{values["images"]:g}</td>'
-        f'<td>{values["abs_rel"]:.3f}</td>'
-        f'<td>{values["scale"] / first.stored_scale:.3f}</td></tr>'
-        for name, values in first.by_drive.items()
-    )
     cards = ''.join(
         f'<h3>{escape(result.candidate.name)}</h3><pre>{escape(describe_card(result.candidate.card))}'
         f'\nfile hash         {result.candidate.identity[:16]}</pre>'
@@ -369,8 +257,7 @@ def _data(results: Results, command: str) -> str:
         f'<p>{escape(results.protocol.describe())}. Scaled depth is clamped to that range, metric '
         "depth to the model's first, as it is published; pixels that the network did not see are "
         'left out and counted.</p>'
-        '<table class="drives"><thead><tr><th>drive</th><th>images</th><th>AbsRel</th>'
-        f'<th>own / stored scale</th></tr></thead><tbody>{rows}</tbody></table>{typed}{cards}'
+        f'{drive_table(results.models[0].summary)}{typed}{cards}'
     )
 
 
@@ -389,19 +276,3 @@ def _range(interval: Interval, form: str = '.3f') -> str:
     if not math.isfinite(interval.low):
         return ''
     return f'{interval.low:{form}} to {interval.high:{form}}'
-
-
-def _narrow_range(interval: Interval) -> str:
-    if not math.isfinite(interval.low):
-        return ''
-    return '&ndash;'.join(
-        f'{value:.3f}' if value < 10 else f'{value:.1f}' for value in (interval.low, interval.high)
-    )
-
-
-def _number(interval: Interval) -> str:
-    return f'{interval.value:.3f}' if math.isfinite(interval.value) else '-'
-
-
-def _share(value: float) -> str:
-    return f'{value:.0%}' if math.isfinite(value) else '-'

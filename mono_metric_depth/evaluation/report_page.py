@@ -50,14 +50,14 @@ pre { background: #f3f3f3; padding: .6rem; font-size: .78rem; white-space: pre-w
   #28bceb, #4669e0, #30123b); }
 @media screen and (max-width: 30rem) {
   body { padding: .7rem; } table { font-size: .78rem; } th, td { padding: .2rem .15rem; }
-  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .2rem; }
   td small { font-size: .66rem; } .scalings td:not(:nth-child(2)) small { display: none; }
 }
 @media print {
-  body { max-width: none; font-size: 10pt; }
+  html { font-size: 9.5pt; } body { max-width: none; padding: 0; }
   .frame, figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .pictures { grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 48rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mono_metric_depth.camera import Camera
+from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import DatasetError, open_sequence
 from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.estimator import DepthEstimate, EstimatorError
@@ -33,7 +35,10 @@ LARGEST_ERROR = 0.5
 ERROR_COLOURS = ((48, 54, 200), (235, 235, 235), (200, 120, 30))
 
 _WIDTH = 560
-_HIGHEST = 2.5
+#: Points so far above the camera are trees, and below so much above the road are road (m).
+_HIGHEST, _KERB = 2.5, 0.3
+#: Of the ground truth (more lie upon each other).
+_MOST_POINTS = 12000
 _AHEAD = 60.0
 #: Width over height of the view from above: that of the image, so that they lie side by side.
 _SHAPES = (1.4, 2.4)
@@ -169,19 +174,22 @@ def error_colours(error: NDArray[np.float64]) -> Bgr:
 
 
 def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
-    """Predicted points in blue over true ones in black; ahead is to the right (m)."""
+    """True points in black over predicted ones in blue; ahead is to the right (m)."""
     shape = float(np.clip(frame.camera.width / frame.camera.height, *_SHAPES))
     figure = Figure(figsize=(4.0, 4.0 / shape))
     # The axes leave room for their labels, and what they show has their shape.
-    left, bottom, right, top = 0.5 / 4.0, 0.42 * shape / 4.0, 0.985, 0.985
+    left, bottom, right, top = 0.5 / 4.0, 0.42 * shape / 4.0, 0.96, 0.98
     axes = figure.add_axes((left, bottom, right - left, top - bottom))
     aside = 0.5 * _AHEAD / shape * (top - bottom) / (right - left)
-    points = _points(estimate.depth('network'), estimate.camera('network'))
     if frame.depth is not None:
-        true = _points(frame.depth, frame.camera)
-        true = true[:: max(1, len(true) // 8000)]
-        axes.scatter(true[:, 2], -true[:, 0], c='black', s=1, linewidths=0)
-    axes.scatter(points[:, 2], -points[:, 0], c='#1b6ca8', s=1.6, linewidths=0, alpha=0.6)
+        true = points_off_the_road(frame.depth, frame.camera, frame.mount)
+        true = true[:: max(1, len(true) // _MOST_POINTS)]
+        axes.scatter(true[:, 2], -true[:, 0], c='black', s=1.6, linewidths=0, label='true')
+    points = points_off_the_road(
+        estimate.depth('network'), estimate.camera('network'), frame.mount
+    )
+    style: dict[str, Any] = {'c': '#2a86cf', 's': 1.6, 'linewidths': 0, 'alpha': 0.6}
+    axes.scatter(points[:, 2], -points[:, 0], label='predicted', zorder=1.5, **style)
     axes.set_xlim(0, _AHEAD)
     axes.set_ylim(-aside, aside)
     axes.set_facecolor('0.95')
@@ -189,17 +197,30 @@ def _from_above(frame: Frame, estimate: DepthEstimate) -> str:
     axes.set_xlabel('ahead (m)', fontsize=8, labelpad=1)
     axes.set_ylabel('left (m)', fontsize=8, labelpad=0)
     axes.grid(True, color='1.0', linewidth=0.6)
+    axes.legend(fontsize=7, loc='upper left', markerscale=5, handletextpad=0.1)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=140, metadata={'Software': None})
+    figure.savefig(buffer, format='png', dpi=160, metadata={'Software': None})
     return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _points(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
-    """(n, 3) points (m) in the optical frame that lie ahead and below the trees."""
+def points_off_the_road(
+    depth: NDArray[np.float32], camera: Camera, mount: Mount | None
+) -> NDArray[np.float64]:
+    """(n, 3) points (m), seen along the road: x right, y down, z ahead.
+
+    Args:
+        depth: (h, w) z-depth (m).
+        camera: Its camera.
+        mount: The camera's; where its height is not known, the road is not left out.
+    """
     rows, columns = np.nonzero(np.isfinite(depth) & (depth < _AHEAD))
     points = camera.rays(np.stack([columns, rows], axis=-1)) * depth[rows, columns, None]
+    mount = mount or Mount()
+    points = points @ mount.rotation().T
+    lowest = math.inf if mount.height is None else mount.height - _KERB
     with np.errstate(invalid='ignore'):
-        return points[points[:, 1] > -_HIGHEST]
+        shown = (points[:, 1] > -_HIGHEST) & (points[:, 1] < lowest)
+    return np.asarray(points[shown])
 
 
 def _small(pixels: Bgr) -> Bgr:

@@ -25,6 +25,8 @@ from mono_metric_depth.evaluation.tables import SCALING_TITLES
 NARROW = (4.6, 3.4)
 WIDE = (9.6, 3.0)
 _BINS = 80
+#: Letters of a drive's name in an inch, and the fewest that are worth it.
+_LETTERS, _FEWEST = 12, 12
 _COLOURS = ('#1b6ca8', '#d1751f', '#2c8a4b', '#8a4bb0', '#a33b3b', '#6b6b2a')
 _CONTROL = '0.6'
 
@@ -103,11 +105,15 @@ def by_distance(results: Results, value: str) -> Figure:
         axes.axvline(edge, color='0.9', linewidth=0.8, zorder=0)
     axes.set_xlim(0, results.protocol.maximum)
     axes.set_xlabel('true depth (m)')
+    # Near things may be off many times over, far ones by little: both are to be read.
+    axes.set_yscale('log')
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda tick, _: f'{tick:g}'))
+    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     if value == 'ratio':
         axes.axhline(1.0, color='#b3261e', linewidth=1)
         axes.set_ylabel('predicted / true depth')
     else:
-        axes.set_ylim(bottom=0)
         axes.set_ylabel('AbsRel, transferred')
     axes.legend(fontsize=8)
     return figure
@@ -143,15 +149,29 @@ def timeline(
             fontweight='bold',
         )
         axes.plot(number[index], transferred[index], 'o', color='#b3261e', markersize=5)
-    for start in _starts(model.errors)[1:]:
-        axes.axvline(start + 0.5, color='0.85', linewidth=0.8, zorder=0)
+    _name_drives(axes, model.errors, size)
     axes.set_xlim(0.5, len(number) + 0.5)
-    axes.set_ylim(0, 1.3 * float(max(transferred.max(), scaled.max())))
+    axes.set_ylim(0, 1.15 * float(max(transferred.max(), scaled.max())))
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    axes.set_xlabel('image (grey lines: next drive)')
+    axes.set_xlabel('image')
     axes.set_ylabel('AbsRel')
-    axes.legend(fontsize=8, ncols=2, loc='upper left')
+    figure.legend(fontsize=8, ncols=2, loc='outside upper center')
     return figure
+
+
+def _name_drives(axes: Axes, errors: Sequence[ImageErrors], size: tuple[float, float]) -> None:
+    """Lines between drives, and above each its name where there is room for it."""
+    starts = [*_starts(errors), len(errors)]
+    labels = drive_labels([each.drive for each in errors])
+    for first, last in zip(starts, starts[1:], strict=False):
+        if first:
+            axes.axvline(first + 0.5, color='0.85', linewidth=0.8, zorder=0)
+        letters = int(_LETTERS * size[0] * (last - first) / len(errors))
+        name = _short(labels[errors[first].drive], letters)
+        if letters >= _FEWEST:
+            place = (0.5 * (first + last) + 0.5, 1.0)
+            transform = axes.get_xaxis_transform()
+            axes.text(*place, name, transform=transform, ha='center', va='bottom', fontsize=7)
 
 
 def scale_over_time(model: ModelResult, size: tuple[float, float] = WIDE) -> Figure:
@@ -252,7 +272,9 @@ def _card_interval(model: ModelResult) -> tuple[float, float]:
     return scale.low, scale.high
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = 28) -> str:
     """A label that fits into a plot; a dollar sign is no formula."""
     # Models differ where their names begin, drives where they end.
-    return (name if len(name) <= 28 else f'{name[:12]}...{name[-13:]}').replace('$', r'\$')
+    half = max(most - 3, 2) // 2
+    cut = name if len(name) <= most else f'{name[:half]}...{name[-half:]}'
+    return cut.replace('$', r'\$')

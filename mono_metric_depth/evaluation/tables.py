@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from mono_metric_depth.evaluation.image_errors import ImageErrors
+from mono_metric_depth.evaluation.image_errors import GRID, ImageErrors
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.evaluation.summary import (
     METRICS,
@@ -97,8 +97,12 @@ def describe(summary: Summary) -> str:
             else 'none: so few images of one drive tell nothing of others'
         ),
         '  by distance       ' + '; '.join(map(_part, summary.bands)),
-        '  by region         ' + '; '.join(map(_part, summary.regions)),
     ]
+    for row in range(GRID):
+        # As they lie in the image.
+        cells = (_value(part) for part in summary.regions[row * GRID : (row + 1) * GRID])
+        title = '' if row else 'by region'
+        lines.append(f'  {title:18}' + ''.join(f'{cell:22}' for cell in cells).rstrip())
     lines += [f'  found             {sentence}' for sentence in summary.findings.values()]
     return '\n'.join(lines)
 
@@ -120,9 +124,13 @@ def with_interval(interval: Interval, form: str = '.3f') -> str:
 
 
 def _part(part: PartSummary) -> str:
+    return f'{part.name} {_value(part)}'
+
+
+def _value(part: PartSummary) -> str:
     if not part.images:
-        return f'{part.name} none'
+        return 'none'
     if not math.isfinite(part.abs_rel.value):
-        return f'{part.name} unseen'
+        return 'unseen'
     seen = '' if part.coverage > 0.995 else f' ({part.coverage:.0%} seen)'
-    return f'{part.name} {part.abs_rel.value:.3f}{seen}'
+    return f'{part.abs_rel.value:.3f}{seen}'
