@@ -21,7 +21,7 @@ _BOOTSTRAP_ROUNDS = 300
 _PIXELS = 256
 
 #: How one scalar is fitted.
-METHODS = ('theil_sen', 'median_ratio', 'least_squares')
+METHODS = ('median_ratio', 'theil_sen', 'least_squares')
 #: Half of a driving image's depth lies within this (m), by a wide margin.
 TYPICAL_DEPTH = (2.0, 80.0)
 #: What depth is stored in, and how many metres one unit is.
@@ -152,7 +152,7 @@ def image_ratios(images: Sequence[Pairs]) -> NDArray[np.float64]:
 def fit_scale(
     images: Sequence[Pairs],
     *,
-    method: str = 'theil_sen',
+    method: str = METHODS[0],
     source: str,
     confidence: float = 0.95,
     seed: int = 0,
@@ -161,10 +161,11 @@ def fit_scale(
 
     Args:
         images: For each image (n,) predicted unscaled and (n,) true depth (m) of valid pixels.
-        method: ``theil_sen``: slope of true over predicted depth over all images (Dana et al.),
-            over 256 pixels drawn from each; ``median_ratio``: median over images of the median
-            ratio; ``least_squares``: the line through the origin, true over predicted depth. In
-            each every image weighs the same.
+        method: ``median_ratio``: median over images of the median ratio; ``theil_sen``: slope of
+            true over predicted depth over all images (Dana et al.), over 256 pixels drawn from
+            each, which compressed depth of far things bends more (docs/one_scalar);
+            ``least_squares``: the line through the origin, true over predicted depth. In each
+            every image weighs the same.
         source: What the images are, in words; goes into the model card.
         confidence: Level of the bootstrap interval (over images, not pixels: pixels of an image
             are not independent).
@@ -237,7 +238,7 @@ def scales_by_count(
     images: Sequence[Pairs],
     counts: Sequence[int] = (10, 50, 200),
     *,
-    method: str = 'theil_sen',
+    method: str = METHODS[0],
     source: str,
     seed: int = 0,
 ) -> list[GlobalScale]:

@@ -134,7 +134,7 @@ def _own_mounts(rows: list[Row]) -> str:
         '| taken out | scale error | AbsRel | spread of the target |\n|---|---|---|---|\n'
         + '\n'.join(lines)
         + (
-            "\n\nThe transferred scalar's 95 % interval holds the target's own scalar in "
+            "\n\nBy Theil-Sen, the source scalar's 95 % interval holds the target's own scalar in "
             f'{covered} of {len(levelled)}: it tells how well the source is known, not how far '
             'the target is off.'
             if levelled
@@ -146,8 +146,7 @@ def _own_mounts(rows: list[Row]) -> str:
 def _as_transferred(row: Row) -> Row:
     target = row['target']
     return {
-        **target['transferred'],
-        'scale_error': target['scale_error'],
+        **target['transferred_median'],
         'spread': target['spread'],
     }
 
@@ -182,7 +181,7 @@ def _annotated(rows: list[Row]) -> str:
         return ''
     return (
         '## (i) How many annotated source images\n\n'
-        f'Mean over {counted(found, "training")} of (a), of all pairs and seeds.\n\n'
+        f'Mean over {counted(found, "training")} of (a), of all pairs and seeds; by Theil-Sen.\n\n'
         '| images | width of the 95 % interval | size of the scale error on the target |\n'
         '|---|---|---|\n' + '\n'.join(lines)
     )

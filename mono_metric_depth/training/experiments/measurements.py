@@ -152,11 +152,11 @@ def measure(
     Returns:
         Numbers by name, nested, for JSON.
     """
-    scale = fit_scale(source.pairs, source='')
+    scale = fit_scale(source.pairs, method='theil_sen', source='')
     median = float(np.median(image_ratios(source.pairs)))
     ratios = image_ratios(target.pairs)
     oracle = float(np.median(ratios))
-    own = fit_scale(target.pairs, source='')
+    own = fit_scale(target.pairs, method='theil_sen', source='')
     line = measure_linearity(target.pairs, scale.value)
     return {
         'scale': _scale(scale),
@@ -168,8 +168,9 @@ def measure(
         },
         'target': {
             'images': len(target.pairs),
+            # As in the paper, by Theil-Sen.
             'transferred': errors(target.pairs, scale.value),
-            # The scalar by the estimator of the oracle: the median ratio of the source.
+            # The package's own: by the estimator of the oracle, the median ratio of the source.
             'transferred_median': {
                 **errors(target.pairs, median),
                 'scale_error': median / oracle - 1,
@@ -215,7 +216,7 @@ def measure(
         'control': _control(control, test, depth_range),
         'annotated': [
             {**_scale(part), 'scale_error': part.value / oracle - 1}
-            for part in scales_by_count(source.pairs, annotated, source='')
+            for part in scales_by_count(source.pairs, annotated, method='theil_sen', source='')
         ],
     }
 
