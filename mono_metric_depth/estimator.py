@@ -133,19 +133,27 @@ class DepthEstimate:
         return self.alignment.output_camera(resolution)
 
     def depth(
-        self, resolution: Resolution, out: NDArray[np.float32] | None = None
+        self,
+        resolution: Resolution,
+        out: NDArray[np.float32] | None = None,
+        *,
+        kept: bool = False,
     ) -> NDArray[np.float32]:
         """Metric depth in the input's optical frame.
 
         Args:
             resolution: Per pixel of the ``input`` or of the ``network``.
-            out: Where to write, float32.
+            out: Where to write, float32, C-contiguous.
+            kept: Whether ``out`` is as an estimate with the same :attr:`alignment` left it at this
+                resolution; takes less time.
 
         Returns:
             (h, w) float32 z-depth (m). As REP-117 has it: NaN where the network did not see, +Inf
             beyond the model's range, -Inf nearer than its range; never 0.
         """
-        return self.alignment.restore(self.inverse_depth, resolution, out, self.depth_range)
+        return self.alignment.restore(
+            self.inverse_depth, resolution, out, self.depth_range, kept=kept
+        )
 
     def colour(self, resolution: Resolution) -> Image:
         """The image, pixel by pixel beside :meth:`depth`.
