@@ -125,6 +125,7 @@ class DepthEstimate:
         self.alignment = alignment
         self.aligned = aligned
         self._network_image = network_image
+        self._network_colour: Image | None = None
         self.inverse_depth = inverse_depth
         self.depth_range = depth_range
 
@@ -156,11 +157,15 @@ class DepthEstimate:
         )
 
     def colour(self, resolution: Resolution) -> Image:
-        """The image, pixel by pixel beside :meth:`depth`.
+        """The image, pixel by pixel beside :meth:`depth`; made once.
 
         It may be the image's own memory, or the estimator's.
         """
-        return self.image if resolution == 'input' else self._network_image()
+        if resolution == 'input':
+            return self.image
+        if self._network_colour is None:
+            self._network_colour = self._network_image()
+        return self._network_colour
 
 
 class FrameBuffer:

@@ -27,7 +27,7 @@ from mono_metric_depth.estimator import (
 )
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.camera_stream import CameraStream
-from mono_metric_depth.nodes.depth_outputs import INFO
+from mono_metric_depth.nodes.depth_outputs import CLOUD, INFO
 from mono_metric_depth.nodes.messages import (
     image_from_compressed_message,
     image_from_message,
@@ -179,6 +179,9 @@ class FrameWorker:
                 alignment = self._estimator.alignment(camera, mount.mount)
             else:
                 estimate = self._estimator.prepare(image, camera, mount.mount, buffer)
+                if CLOUD in wanted and values.cloud_colour:
+                    # Now, while what it is made of is in the processor's caches.
+                    estimate.colour(values.cloud_resolution)
                 alignment = estimate.alignment
         except Exception as err:
             self._fail(stream, err)
