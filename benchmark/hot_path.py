@@ -259,9 +259,9 @@ def table(outcomes: list[Outcome], rounds: int) -> str:
     lines += [
         '',
         f'With a cloud per pixel of the network ({network}) the usual way takes '
-        f'{usual[0]:.1f} to {usual[-1]:.1f} copies itself, a tenth of which is {usual[0] / 10:.1f} '
-        f'to {usual[-1] / 10:.1f}: ten times less than that cannot be had where every byte has to '
-        'be moved once. It can with a cloud per pixel of the image.',
+        f'{usual[0]:.1f} to {usual[-1]:.1f} copies itself, a tenth of which is '
+        f'{usual[0] / 10:.1f} to {usual[-1] / 10:.1f}: ten times less cannot be had where every '
+        'byte has to be moved once. It can with a cloud per pixel of the image.',
         '',
         'Stage by stage, ours and the usual way (ms):',
         '',
