@@ -375,11 +375,16 @@ class DepthEstimator:
             results[place] = result
         return results
 
-    def infer(self, prepared: Sequence[DepthEstimate]) -> list[DepthEstimate | EstimatorError]:
+    def infer(
+        self,
+        prepared: Sequence[DepthEstimate],
+        before_run: Callable[[], object] = lambda: None,
+    ) -> list[DepthEstimate | EstimatorError]:
         """Run the network for frames of :meth:`prepare`, as many at once as the engine takes.
 
         Args:
             prepared: The frames, each with a buffer of its own.
+            before_run: Called each time the network's input is written, before it runs.
 
         Returns:
             For each frame the same estimate, with depth, or why there is none.
@@ -393,6 +398,7 @@ class DepthEstimator:
             frames = prepared[first : first + batch]
             for place, frame in enumerate(frames):
                 write_network_image(frame.aligned, frame.alignment.seen, self.engine.input[place])
+            before_run()
             self.engine.run(len(frames))
             for place, frame in enumerate(frames):
                 try:
