@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.estimator import DepthEstimate, coverage_warning
@@ -65,7 +64,6 @@ class DepthMonitor:
         self._dark: deque[float] = deque(maxlen=_LOOKS)
         self._bright: deque[float] = deque(maxlen=_LOOKS)
         self._even: deque[bool] = deque(maxlen=_LOOKS)
-        self._noisy: deque[bool] = deque(maxlen=_LOOKS)
 
     @property
     def findings(self) -> Findings:
@@ -90,7 +88,7 @@ class DepthMonitor:
             return
         self._due = now + PERIOD
         if now > self._looked + _FRESH:
-            for looks in (self._dark, self._bright, self._even, self._noisy):
+            for looks in (self._dark, self._bright, self._even):
                 looks.clear()
         camera_height = mount.height or 0.0
         exposure, usable = self._look_at_exposure(estimate)
@@ -119,13 +117,15 @@ class DepthMonitor:
                     return [f'scale health: {err}']
         if self._health is None:
             return []
-        if usable:
+        if not usable:
+            self._health.refuse('exposure')
+        elif _correlation(estimate) < _LEAST_CORRELATION:
+            self._health.refuse('noise')
+        else:
             with np.errstate(divide='ignore'):
                 depth = np.reciprocal(estimate.inverse_depth)
             depth[~estimate.alignment.seen] = np.nan
             self._health.look(depth)
-        else:
-            self._health.refuse('exposure')
         if not self._health.disagrees or self._health.age > _FRESH:
             return []
         return [
@@ -135,17 +135,14 @@ class DepthMonitor:
 
     def _look_at_exposure(self, estimate: DepthEstimate) -> tuple[list[str], bool]:
         """What is wrong with it of late, and whether this image shows anything."""
-        pixels = estimate.aligned.as_bgr()
-        seen = pixels[estimate.alignment.seen]
+        seen = estimate.aligned.as_bgr()[estimate.alignment.seen]
         dark = float(np.mean(seen.max(axis=1) < _BLACK))
         bright = float(np.mean(seen.min(axis=1) > _WHITE))
         # A picture of one grey says as little.
         even = bool(seen.size) and float(seen.mean(axis=1).std()) < _LEAST_SPREAD
-        noisy = _correlation(pixels, estimate.alignment.seen) < _LEAST_CORRELATION
         self._dark.append(dark)
         self._bright.append(bright)
         self._even.append(even)
-        self._noisy.append(noisy)
         warnings = [
             f'{share:.0%} of the image is {name}, depth means little'
             for name, share in (
@@ -156,9 +153,7 @@ class DepthMonitor:
         ]
         if not warnings and np.median(self._even) > 0.5:
             warnings = ['the image is of one colour, depth means little']
-        if not warnings and np.median(self._noisy) > 0.5:
-            warnings = ['the image is noise, depth means little']
-        return warnings, not (even or noisy) and max(dark, bright) <= _MOST_UNUSABLE
+        return warnings, not even and max(dark, bright) <= _MOST_UNUSABLE
 
     def _values(self, camera_height: float) -> dict[str, str]:
         health = self._health
@@ -189,9 +184,10 @@ class DepthMonitor:
         }
 
 
-def _correlation(bgr: NDArray[np.uint8], seen: NDArray[np.bool_]) -> float:
+def _correlation(estimate: DepthEstimate) -> float:
     """Of neighbouring pixels that were seen, across and down, on average."""
-    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    seen = estimate.alignment.seen
+    grey = cv2.cvtColor(estimate.aligned.as_bgr(), cv2.COLOR_BGR2GRAY).astype(np.float32)
     spread = 2 * float(grey[seen].var()) if seen.any() else 0.0
     if not spread:
         return 0.0
