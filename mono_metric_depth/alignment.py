@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.restoration import Restoration, depth_of
+from mono_metric_depth.restoration import Restoration, mark_beyond
 
 Resolution = Literal['input', 'network']
 
@@ -252,6 +252,8 @@ class Alignment:
         resolution: Resolution,
         out: NDArray[np.float32] | None = None,
         span: tuple[float, float] = (0.0, math.inf),
+        *,
+        kept: bool = False,
     ) -> NDArray[np.float32]:
         """Depth per pixel of the input image, or per pixel of an unrotated canonical camera.
 
@@ -263,8 +265,10 @@ class Alignment:
                 where it is not known.
             resolution: ``input``: the input's own pixels, its distortion included; ``network``: a
                 pinhole with the canonical intrinsics. Both in the input's optical frame.
-            out: Where to write, float32.
+            out: Where to write, float32, C-contiguous.
             span: Nearest and furthest depth (m).
+            kept: Whether ``out`` is as the last call with this resolution left it: pixels that
+                never get depth are not written once more.
 
         Returns:
             (h, w) float32 z-depth (m) along the input's optical axis; NaN where the network did
@@ -279,15 +283,18 @@ class Alignment:
         camera = self.output_camera(resolution)
         _require_size('inverse depth', inverse_depth, self.canonical)
         out = _output(out, (camera.height, camera.width), np.dtype(np.float32))
+        if not out.flags.c_contiguous:
+            msg = 'out must be C-contiguous'
+            raise ValueError(msg)
         if resolution == 'input':
-            self._to_input(inverse_depth, out, span)
+            self._to_input(inverse_depth, out, span, kept=kept)
         elif self.rotation is not None:
-            self._to_network(inverse_depth, out, span)
+            self._to_network(inverse_depth, out, span, kept=kept)
         else:
-            np.copyto(out, inverse_depth)
             extremes = (float(inverse_depth.min()), float(inverse_depth.max()))
-            with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-                depth_of(out, out, span, extremes)
+            mark_beyond(inverse_depth, out, span, extremes)
+            with np.errstate(divide='ignore', over='ignore'):
+                np.divide(np.float32(1), out, out=out)
             if self._unseen[0].size:
                 out[self._unseen] = np.nan
         return out

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.image import ENCODINGS, Image, ImageError, decode_image
+from mono_metric_depth.image_decoding import decode
 
 #: Larger images are refused: decoding takes 3 bytes for each pixel that the header claims.
 MAX_PIXELS = 1 << 26
@@ -24,6 +25,15 @@ _JPEG = b'\xff\xd8'
 #: Both formats end in a mark; cameras may put a little behind it.
 _ENDS = {_PNG: b'IEND', _JPEG: b'\xff\xd9'}
 _TAIL = 4096
+#: What libjpeg says of images of which a part is missing. Bytes too many before a mark are not
+#: among it: some cameras send them with every image.
+_DAMAGE = (
+    'remature end',
+    'bad Huffman code',
+    'bad arithmetic code',
+    'bad progression',
+    'instead of RST',
+)
 #: JPEG segments that hold the size: frame headers, without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -95,14 +105,11 @@ def decode_compressed(data: bytes, encoding: str) -> Image:
     )
     flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels, said = decode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as err:
-        pixels = None
-        reason = f': {err}'
-    else:
-        reason = ''
-    if pixels is None:
-        msg = f'the compressed image is damaged{reason}'
+        pixels, said = None, str(err)
+    if pixels is None or any(words in said for words in _DAMAGE):
+        msg = f'the compressed image is damaged{f": {said}" if said else ""}'
         raise ImageError(msg, reason='compression')
     height, width = pixels.shape[:2]
     if (width, height) != compressed_size(data):

@@ -125,6 +125,7 @@ class DepthEstimate:
         self.alignment = alignment
         self.aligned = aligned
         self._network_image = network_image
+        self._network_colour: Image | None = None
         self.inverse_depth = inverse_depth
         self.depth_range = depth_range
 
@@ -133,26 +134,38 @@ class DepthEstimate:
         return self.alignment.output_camera(resolution)
 
     def depth(
-        self, resolution: Resolution, out: NDArray[np.float32] | None = None
+        self,
+        resolution: Resolution,
+        out: NDArray[np.float32] | None = None,
+        *,
+        kept: bool = False,
     ) -> NDArray[np.float32]:
         """Metric depth in the input's optical frame.
 
         Args:
             resolution: Per pixel of the ``input`` or of the ``network``.
-            out: Where to write, float32.
+            out: Where to write, float32, C-contiguous.
+            kept: Whether ``out`` is as an estimate with the same :attr:`alignment` left it at this
+                resolution; takes less time.
 
         Returns:
             (h, w) float32 z-depth (m). As REP-117 has it: NaN where the network did not see, +Inf
             beyond the model's range, -Inf nearer than its range; never 0.
         """
-        return self.alignment.restore(self.inverse_depth, resolution, out, self.depth_range)
+        return self.alignment.restore(
+            self.inverse_depth, resolution, out, self.depth_range, kept=kept
+        )
 
     def colour(self, resolution: Resolution) -> Image:
-        """The image, pixel by pixel beside :meth:`depth`.
+        """The image, pixel by pixel beside :meth:`depth`; made once.
 
         It may be the image's own memory, or the estimator's.
         """
-        return self.image if resolution == 'input' else self._network_image()
+        if resolution == 'input':
+            return self.image
+        if self._network_colour is None:
+            self._network_colour = self._network_image()
+        return self._network_colour
 
 
 class FrameBuffer:
@@ -362,11 +375,16 @@ class DepthEstimator:
             results[place] = result
         return results
 
-    def infer(self, prepared: Sequence[DepthEstimate]) -> list[DepthEstimate | EstimatorError]:
+    def infer(
+        self,
+        prepared: Sequence[DepthEstimate],
+        before_run: Callable[[], object] = lambda: None,
+    ) -> list[DepthEstimate | EstimatorError]:
         """Run the network for frames of :meth:`prepare`, as many at once as the engine takes.
 
         Args:
             prepared: The frames, each with a buffer of its own.
+            before_run: Called each time the network's input is written, before it runs.
 
         Returns:
             For each frame the same estimate, with depth, or why there is none.
@@ -380,6 +398,7 @@ class DepthEstimator:
             frames = prepared[first : first + batch]
             for place, frame in enumerate(frames):
                 write_network_image(frame.aligned, frame.alignment.seen, self.engine.input[place])
+            before_run()
             self.engine.run(len(frames))
             for place, frame in enumerate(frames):
                 try:

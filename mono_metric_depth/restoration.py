@@ -24,8 +24,6 @@ _NAN = np.float32(np.nan)
 #: The lens may bend what lies between samples by this much (canonical px): where it bends more,
 #: samples lie closer. Near the horizon 1/64 px would be 0.6 % of the depth of a road at 75 m.
 _MOST_BEND = 1 / 256
-#: The factor between the two cameras' depths may be off by this much.
-_MOST_FACTOR = 1e-4
 #: A neighbour closer to a sample than this (px) is all of its value.
 _SAME = 1 / 256
 #: Bytes that rows of samples may grow to at once: they stay in a core's cache.
@@ -100,7 +98,7 @@ class Restoration:
         rotation: (3, 3) rotation from its optical frame to the canonical one; None for none.
 
     Attributes:
-        step: Pixels of the camera between samples.
+        steps: Pixels of the camera between samples, down and across.
     """
 
     def __init__(
@@ -114,6 +112,11 @@ class Restoration:
         self._camera = camera
         self._rotation = rotation
         height, width = seen.shape
+        #: Between inverse depths in the two frames, of every canonical pixel.
+        self._factor: NDArray[np.float32] | None = None
+        if rotation is not None:
+            along = canonical.rays() @ rotation[:, 2]
+            self._factor = (1 / np.where(along > 0, along, 1.0)).astype(np.float32)
         # A margin of one pixel: the image goes on beyond its edge, and beyond what was seen.
         self._source = np.ones((height + 2, width + 2), np.float32)
         self._beyond = _beyond(np.pad(seen, 1))
@@ -124,40 +127,40 @@ class Restoration:
         where, known = self._where(seen)
         rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
         self._empty = not rows.size
-        self.step = 1
+        self.steps = (1, 1)
         if self._empty:
             return
         self._box = (slice(int(rows[0]), rows[-1] + 1), slice(int(columns[0]), columns[-1] + 1))
         self._choose_samples(where[(slice(None), *self._box)], known[self._box])
-        hidden = ~known[self._box]
-        #: What is unknown within the box, where it lies in the image.
-        self._hidden = [
-            ((_moved(part[0], rows[0]), _moved(part[1], columns[0])), hidden[part].copy())
-            for part in _margins(hidden)
-            if hidden[part].any()
-        ]
+        hidden = np.zeros(known.shape, np.bool_)
+        hidden[self._box] = ~known[self._box]
+        #: What is unknown within the box.
+        self._hidden = np.flatnonzero(hidden)
 
     def __call__(
         self,
         inverse_depth: NDArray[np.float32],
         out: NDArray[np.float32],
         span: tuple[float, float] = (0.0, math.inf),
+        *,
+        kept: bool = False,
     ) -> None:
         """Write depth.
 
         Args:
             inverse_depth: (height, width) float32 of the canonical camera (1/m), not negative, NaN
                 where it is not known.
-            out: (h, w) float32 of the camera: z-depth (m) in its own optical frame; NaN where a
-                pixel has not all its neighbours in the canonical image known and seen.
+            out: (h, w) float32 of the camera, C-contiguous: z-depth (m) in its own optical frame;
+                NaN where a pixel has not all its neighbours in the canonical image known and seen.
             span: Nearest and furthest depth (m): -Inf for what is nearer, +Inf for what is
                 further.
+            kept: Whether ``out`` is as the last call left it: pixels that never get depth are not
+                written once more.
         """
         if self._empty:
             out.fill(np.nan)
             return
         samples = self._sampled(inverse_depth)
-        rows, columns = self._box
         unknown = math.isnan(float(inverse_depth.min()))
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
             for part, grown, values, target in self._strips:
@@ -167,21 +170,21 @@ class Restoration:
                 if grown is not None:
                     size = grown.shape[::-1]
                     cv2.resize(sampled, size, dst=grown, interpolation=cv2.INTER_LINEAR)
-                depth_of(values, out[target], span, extremes)
-        for place, hidden in self._hidden:
-            np.copyto(out[place], _NAN, where=hidden)
-        for outside in (
-            out[: rows.start],
-            out[rows.stop :],
-            out[rows, : columns.start],
-            out[rows, columns.stop :],
-        ):
-            outside.fill(np.nan)
+                    sampled = grown
+                mark_beyond(sampled, sampled, span, extremes)
+                np.divide(np.float32(1), values, out=out[target])
+        for outside in self._beside if kept else self._outside:
+            out[outside].fill(np.nan)
+        # Several times as fast as a mask: what is hidden lies along the edges.
+        out.reshape(-1)[self._hidden] = _NAN
 
     def _sampled(self, inverse_depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inverse depth in the camera's frame at the samples."""
         source = self._source
-        source[1:-1, 1:-1] = inverse_depth
+        if self._factor is None:
+            source[1:-1, 1:-1] = inverse_depth
+        else:
+            np.multiply(inverse_depth, self._factor, out=source[1:-1, 1:-1])
         flat = source.reshape(-1)
         missing, near, next_one = self._beyond
         beyond = 2 * flat[near]
@@ -198,17 +201,12 @@ class Restoration:
             dst=self._samples,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        if self._factor is not None:
-            np.multiply(self._samples, self._factor, out=self._samples)
         return self._samples
 
     def _where(self, seen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(3, h, w) position in the canonical image and factor of every pixel, and what is known.
-
-        The factor is that between inverse depths in the two frames.
-        """
+        """(2, h, w) position in the canonical image of every pixel, and what is known."""
         camera = self._camera
-        where = np.empty((3, camera.height, camera.width), np.float32)
+        where = np.empty((2, camera.height, camera.width), np.float32)
         known = np.empty((camera.height, camera.width), np.bool_)
         last = (self._canonical.width - 1, self._canonical.height - 1)
         neighbours = _all_seen(seen)
@@ -218,13 +216,13 @@ class Restoration:
             found = self._projected(*self._pixel_rays(rows))
             where[:, rows] = found
             inside = np.ones(found[0].shape, np.bool_)
-            for pixel, most in zip(found[:2], last, strict=True):
+            for pixel, most in zip(found, last, strict=True):
                 inside &= (pixel >= -_TOLERANCE) & (pixel <= most + _TOLERANCE)
             known[rows] = inside
             if seen.all():
                 continue
             index, stride = np.zeros(inside.shape, np.intp), seen.size
-            for pixel, most, size in zip(found[:2], last, (1, seen.shape[1]), strict=True):
+            for pixel, most, size in zip(found, last, (1, seen.shape[1]), strict=True):
                 safe = np.clip(np.where(inside, pixel, 0), 0, most)
                 # The pixels around it, not negative: to an integer is down.
                 low, high = ((safe + more).astype(np.intp) for more in (_SAME, 1 - _SAME))
@@ -244,106 +242,80 @@ class Restoration:
 
     def _projected(
         self, x: NDArray[np.float64], y: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Position in the canonical image and factor of rays x, y, 1 of the camera."""
-        canonical, z = self._canonical, x * 0 + 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Position in the canonical image of rays x, y, 1 of the camera; NaN of what is behind."""
+        canonical = self._canonical
         if self._rotation is not None:
             x, y, z = (row[0] * x + row[1] * y + row[2] for row in self._rotation)
             with np.errstate(invalid='ignore'):
                 ahead = np.where(z > 0, z, np.nan)
             x, y = x / ahead, y / ahead
-        return x * canonical.fx + canonical.cx, y * canonical.fy + canonical.cy, z
+        return x * canonical.fx + canonical.cx, y * canonical.fy + canonical.cy
 
     def _choose_samples(self, where: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
         """As few samples as are exact enough; one for each pixel if need be."""
         (height, width), (rows, columns) = known.shape, self._box
-        step = self._most_step(where, known)
+        steps = [_most_step(where, known, axis) for axis in (0, 1)]
         while True:
-            down = _Axis(rows.start, height, step)
-            across = _Axis(columns.start, width, step)
-            if step == 1:
-                samples = np.ascontiguousarray(np.moveaxis(where, 0, -1))
+            down = _Axis(rows.start, height, steps[0])
+            across = _Axis(columns.start, width, steps[1])
+            if steps == [1, 1]:
+                samples = where
                 break
             rays = self._camera.grid_rays(across.positions, down.positions)
-            samples = np.stack(self._projected(*rays), axis=-1).astype(np.float32)
-            size = (step * across.count, step * down.count)
-            grown = np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_LINEAR))
-            grown = grown[down.before :, across.before :][:height, :width]
+            samples = np.stack(self._projected(*rays)).astype(np.float32)
+            size = (steps[1] * across.count, steps[0] * down.count)
+            box = np.s_[down.before :, across.before :]
+            grown = [
+                np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR))[box]
+                for plane in samples
+            ]
             off = [
-                np.abs(plane - grown[..., axis]).max(where=known, initial=0.0)
-                for axis, plane in enumerate(where)
+                np.abs(plane - found[:height, :width]).max(where=known, initial=0.0)
+                for plane, found in zip(where, grown, strict=True)
             ]
-            if np.less_equal(off, (_MOST_BEND, _MOST_BEND, _MOST_FACTOR)).all():
+            if np.less_equal(off, _MOST_BEND).all():
                 break  # else NaN: no rays there
-            step -= 1
-        self.step = step
-        self._samples, strips = _strips(down, across, self._camera.width)
+            steps[int(steps[1] > steps[0])] -= 1
+        self.steps = (steps[0], steps[1])
+        self._samples, strips, written = _strips(down, across, self._camera.width)
         self._strips = list(strips)
-        self._factor = None
-        if self._rotation is not None:
-            self._factor = np.nan_to_num(samples[..., 2], nan=1.0)
+        #: What gets no depth: what is written with what does, and all of it.
+        self._beside = [
+            (rows, slice(written.start, columns.start)),
+            (rows, slice(columns.stop, written.stop)),
+        ]
+        self._outside = [
+            (slice(rows.start),),
+            (slice(rows.stop, None),),
+            (rows, slice(columns.start)),
+            (rows, slice(columns.stop, None)),
+        ]
         # In the source with its margin.
-        last = np.array([self._canonical.width + 1, self._canonical.height + 1], np.float32)
-        pixel = np.clip(np.nan_to_num(samples[..., :2]) + 1, 0, last)
-        self._maps: tuple[Any, Any] = (pixel, None)
+        self._maps: tuple[Any, Any] = tuple(
+            (np.clip(np.nan_to_num(plane) + 1, 0, side + 1) + 0.5) * SUBPIXELS - 0.5
+            for plane, side in zip(
+                samples, (self._canonical.width, self._canonical.height), strict=True
+            )
+        )
         if SUBPIXELS > 1:
-            fine = (pixel + 0.5) * SUBPIXELS - 0.5
-            across_map, down_map = (
-                np.ascontiguousarray(fine[..., axis], np.float32) for axis in (0, 1)
-            )
-            self._maps = cv2.convertMaps(across_map, down_map, cv2.CV_16SC2)
-
-    def _most_step(self, where: NDArray[np.float32], known: NDArray[np.bool_]) -> int:
-        """Camera pixels between samples, by the canonical pixels that they span."""
-        largest = 0.0
-        for axis in (0, 1):
-            # Every fourth pixel and its neighbour: how far apart they lie changes slowly.
-            size = known.shape[axis] - 1
-            one, two = (
-                tuple(
-                    slice(start, size + start, 4) if side == axis else slice(None, None, 4)
-                    for side in (0, 1)
-                )
-                for start in (0, 1)
-            )
-            moved = where[(slice(2), *two)] - where[(slice(2), *one)]
-            both = known[one] & known[two]
-            largest = max(largest, float(np.hypot(*moved).max(where=both, initial=0.0)))
-        return max(1, min(int(_SPACING / largest), _MOST_STEP)) if largest else 1
+            self._maps = cv2.convertMaps(*self._maps, cv2.CV_16SC2)
 
 
-def _margins(hidden: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
-    """Rectangles that hold all that is hidden: the edges of a box, where that lies there alone.
-
-    Looking at every pixel of the box would take several times as long as at those.
-    """
-    height, width = hidden.shape
-    best = [(slice(0, height), slice(0, width))]
-    least = hidden.size
-    for side in (width // share for share in (4, 8, 16, 32)):
-        clear = np.flatnonzero(~hidden[:, side : width - side].any(axis=1))
-        if not clear.size:
-            continue
-        top, bottom = int(clear[0]), int(clear[-1]) + 1
-        if hidden[top:bottom, side : width - side].any():
-            continue
-        columns = np.flatnonzero(hidden[top:bottom].any(axis=0))
-        left = int(columns[columns < side].max(initial=-1)) + 1
-        right = int(columns[columns >= width - side].min(initial=width))
-        area = hidden.size - (bottom - top) * (right - left)
-        if area < least:
-            least, within = area, slice(top, bottom)
-            best = [
-                (slice(0, top), slice(0, width)),
-                (slice(bottom, height), slice(0, width)),
-                (within, slice(0, left)),
-                (within, slice(right, width)),
-            ]
-    return best
-
-
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start + int(by), part.stop + int(by))
+def _most_step(where: NDArray[np.float32], known: NDArray[np.bool_], axis: int) -> int:
+    """Camera pixels between samples along an axis, by the canonical pixels that they span."""
+    # Every fourth pixel and its neighbour: how far apart they lie changes slowly.
+    size = known.shape[axis] - 1
+    one, two = (
+        tuple(
+            slice(start, size + start, 4) if side == axis else slice(None, None, 4)
+            for side in (0, 1)
+        )
+        for start in (0, 1)
+    )
+    moved = where[(slice(None), *two)] - where[(slice(None), *one)]
+    largest = float(np.hypot(*moved).max(where=known[one] & known[two], initial=0.0))
+    return max(1, min(int(_SPACING / largest), _MOST_STEP)) if largest else 1
 
 
 def _all_seen(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -356,33 +328,33 @@ def _all_seen(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.stack([seen, right, below, both])
 
 
-def depth_of(
+def mark_beyond(
     inverse_depth: NDArray[np.float32],
     out: NDArray[np.float32],
     span: tuple[float, float],
     extremes: tuple[float, float],
 ) -> None:
-    """Depth of inverse depth, infinite out of a span; the inverse depth is overwritten.
-
-    Call it with NumPy's warnings of divisions ignored.
+    """Inverse depth whose inverse is infinite out of a span.
 
     Args:
         inverse_depth: (h, w) float32 (1/m), not negative; NaN where it is not known.
-        out: Where to write, of the same shape.
+        out: Where to write, of the same shape: 0 for what is further, -0 for what is nearer. It
+            may be ``inverse_depth``.
         span: Nearest and furthest depth (m).
         extremes: What ``inverse_depth`` is at least and at most, rounding aside; NaN if any is.
     """
     nearest, furthest = span
     least, most = extremes
     far, near = 1 / furthest, 1 / nearest if nearest else math.inf
-    if math.isnan(least):
-        np.copyto(inverse_depth, 0, where=inverse_depth < np.float32(far))
-    elif least < far * (1 + _ROUNDING):
-        limit = float(np.nextafter(np.float32(far), np.float32(0)))
-        cv2.threshold(inverse_depth, limit, 0, cv2.THRESH_TOZERO, dst=inverse_depth)
+    if least < far * (1 + _ROUNDING):
+        below = float(np.nextafter(np.float32(far), np.float32(0)))
+        cv2.threshold(inverse_depth, below, 0, cv2.THRESH_TOZERO, dst=out)
+    elif out is not inverse_depth:
+        np.copyto(out, inverse_depth)
+    if math.isnan(least):  # a threshold takes it for far
+        np.copyto(out, 0, where=out < np.float32(far))
     if not most < near * (1 - _ROUNDING):  # NaN, too
-        np.copyto(inverse_depth, -0.0, where=inverse_depth > np.float32(near))
-    np.divide(np.float32(1), inverse_depth, out=out)
+        np.copyto(out, -0.0, where=out > np.float32(near))
 
 
 _Strip: TypeAlias = (
@@ -392,11 +364,11 @@ _Strip: TypeAlias = (
 
 def _strips(
     down: _Axis, across: _Axis, width: int
-) -> tuple[NDArray[np.float32], Iterator[_Strip]]:
+) -> tuple[NDArray[np.float32], Iterator[_Strip], slice]:
     """Memory for samples, and the rows of them that are worked on at once.
 
-    Whole rows of the image are written, where what lies beside the samples may be written and
-    overwritten: for memory in one piece NumPy takes half as long.
+    Whole rows of the image are written, NaN beside what the samples grow to, where that lies
+    within the image: for memory in one piece NumPy takes half as long.
 
     Args:
         down, across: Where the samples lie.
@@ -405,27 +377,24 @@ def _strips(
     Returns:
         The samples; and of each strip the rows of samples, what they grow to (None where a pixel
         has a sample of its own), the part of that which becomes depth, and where that belongs in
-        the image.
+        the image; and the columns that are not NaN in what is written.
     """
-    step, left = across.step, across.first - across.before
-    whole = left >= 0 and left + step * across.count <= width
+    left, reach = across.first - across.before, across.step * across.count
+    whole = left >= 0 and left + reach <= width
     if whole:
-        grown_columns, columns, target = (
-            slice(left, left + step * across.count),
-            slice(width),
-            slice(width),
-        )
+        grown_columns, columns, target = slice(left, left + reach), slice(width), slice(width)
     else:
-        grown_columns = slice(step * across.count)
+        grown_columns = slice(reach)
         columns = slice(across.before, across.before + across.length)
         target = slice(across.first, across.first + across.length)
-    row = width if whole else step * across.count
-    most = max(_STRIP_BYTES // (4 * step * row), 2) - 1 if step > 1 else down.count
+    step, row = down.step, width if whole else reach
+    each = (step, across.step) == (1, 1)
+    most = down.count if each else max(_STRIP_BYTES // (4 * step * row), 2) - 1
     shared = np.full((step * (min(most, down.count) + 1), row), np.nan, np.float32)
     samples = (
-        np.empty((down.count, across.count), np.float32)
-        if step > 1
-        else shared[: down.count, grown_columns]
+        shared[: down.count, grown_columns]
+        if each
+        else np.empty((down.count, across.count), np.float32)
     )
 
     def strips() -> Iterator[_Strip]:
@@ -437,12 +406,13 @@ def _strips(
                 down.length if last == down.count - 1 else step * last + step // 2 - down.before
             )
             shift = down.before - step * first
-            grown = shared[: step * (last + 1 - first), grown_columns] if step > 1 else None
+            grown = None if each else shared[: step * (last + 1 - first), grown_columns]
             values = shared[top + shift : bottom + shift, columns]
             place = (slice(down.first + top, down.first + bottom), target)
             yield slice(first, last + 1), grown, values, place
 
-    return samples, strips()
+    written = grown_columns if whole else target
+    return samples, strips(), written
 
 
 def _beyond(

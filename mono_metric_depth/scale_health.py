@@ -22,6 +22,12 @@ from mono_metric_depth.scale import robust_deviation
 FRAMES = 30
 #: Frames that are longer ago (s) say nothing of the scale any more.
 WINDOW = 60.0
+#: Of what lies ahead, so much has to be flat road. Networks see a road of sorts even in noise:
+#: there it is rarely more than this, on roads rarely less.
+LEAST_ROAD = 0.7
+#: Looks among which so large a share has to show one.
+_LOOKS = 4 * FRAMES
+_LEAST_SHARE = 0.25
 #: Median of the ratio off by more than this is a disagreement.
 TOLERANCE = 0.15
 
@@ -52,6 +58,7 @@ class ScaleHealth:
         self._view = RoadView(camera, rotation)
         self._camera_height = camera_height
         self._seen: deque[tuple[float, float]] = deque(maxlen=FRAMES)
+        self._looks: deque[tuple[float, bool]] = deque(maxlen=_LOOKS)
         self.refused: Counter[str] = Counter()
 
     def look(self, depth: NDArray[np.float32]) -> None:
@@ -61,11 +68,28 @@ class ScaleHealth:
             depth: (height, width) float32 z-depth of the camera (m); NaN where it is not known.
         """
         try:
-            height = self._view.plane(depth).height
+            plane = self._view.plane(depth)
         except RoadPlaneError as err:
-            self.refused[err.reason] += 1
-        else:
-            self._seen.append((time.monotonic(), height / self._camera_height))
+            self.refuse(err.reason)
+            return
+        if plane.inliers < LEAST_ROAD:
+            self.refuse('clutter')
+            return
+        now = time.monotonic()
+        self._seen.append((now, plane.height / self._camera_height))
+        self._looks.append((now, True))
+
+    def refuse(self, reason: str) -> None:
+        """Take into account that a frame shows no road."""
+        self.refused[reason] += 1
+        self._looks.append((time.monotonic(), False))
+
+    @property
+    def road_seen(self) -> bool:
+        """Whether enough of the last frames showed a road for what they say to mean anything."""
+        oldest = time.monotonic() - WINDOW
+        looks = [road for moment, road in self._looks if moment > oldest]
+        return sum(looks) > _LEAST_SHARE * len(looks)
 
     @property
     def _ratios(self) -> list[float]:
@@ -97,4 +121,4 @@ class ScaleHealth:
     @property
     def disagrees(self) -> bool:
         """Whether enough frames, by their median, contradict the mounting height."""
-        return self.frames == FRAMES and abs(self.ratio - 1) > TOLERANCE
+        return self.road_seen and self.frames == FRAMES and abs(self.ratio - 1) > TOLERANCE

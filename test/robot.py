@@ -239,6 +239,12 @@ def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
+def scenery(height: int, width: int) -> NDArray[np.uint8]:
+    """A colour image whose neighbouring pixels are alike, as in images of the world."""
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height)), np.uint8)
+
+
 def cloud_points(cloud: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """(h, w, 3) x, y, z and (h, w, 3) b, g, r of a cloud, by its fields; b, g, r may lack."""
     offsets = {field.name: field.offset for field in cloud.fields}

@@ -392,26 +392,6 @@ def test_an_image_halved_once_gives_both_views_of_it(scale: float, mount: Mount)
             both.align(noise, shared=np.empty((3, 3, 3), np.uint8))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.integers(1, 70))
-def test_margins_hold_all_that_is_hidden(seed: int, height: int, width: int) -> None:
-    random = np.random.default_rng(seed)
-    hidden = np.zeros((height, width), np.bool_)
-    for edge in (hidden, hidden[::-1], hidden.T, hidden[:, ::-1].T):
-        for line in edge[: random.integers(0, 4)]:
-            line[: random.integers(0, len(line) + 1)] = True
-    hidden |= random.random(hidden.shape) < random.choice([0, 0, 0.02])
-    shown = ~hidden
-    for part in restoration._margins(hidden):
-        shown[part] = True
-    assert shown.all()
-
-
-def test_margins_are_narrow_where_edges_alone_are_hidden() -> None:
-    hidden = np.zeros((200, 400), np.bool_)
-    hidden[:5, :350] = hidden[20:190, -3:] = True
-    assert sum(hidden[part].size for part in restoration._margins(hidden)) < 5 * 400 + 4 * 200
-
-
 def test_infinitely_far_stays_so() -> None:
     inverse = np.zeros((40, 64), np.float32)
     for rotation in (None, Mount(pitch=0.05).rotation()):
@@ -443,6 +423,8 @@ def test_an_output_that_does_not_fit_is_refused_and_not_silently_ignored() -> No
         alignment.align(image, np.empty((40, 64, 3), np.float32))
     with pytest.raises(ValueError, match='out must be float32'):
         alignment.restore(np.ones((40, 64), np.float32), 'input', np.empty((64, 40), np.float32))
+    with pytest.raises(ValueError, match='out must be C-contiguous'):
+        alignment.restore(np.ones((40, 64), np.float32), 'input', np.empty((64, 40), np.float32).T)
 
 
 # Fine images: halved before they are sampled, depth interpolated between samples
@@ -504,13 +486,30 @@ def test_depth_between_samples_is_that_of_the_plane(
     known = np.isfinite(restored) & (true > 0.3) & (true < 80)
     np.testing.assert_allclose(restored[known], true[known], rtol=5e-3)
     if mount is None:
-        assert alignment._to_input.step > 1
+        assert min(alignment._to_input.steps) > 1
 
 
 @lru_cache
 def fine_alignment(lens: Camera, mount: Mount | None) -> Alignment:
     """It takes a while to make."""
     return Alignment(lens, CANONICAL, None if mount is None else mount.rotation())
+
+
+@pytest.mark.parametrize('span', [(0.0, math.inf), (0.5, 80.0)])
+@pytest.mark.parametrize('mount', [None, Mount(pitch=0.1, roll=0.05, yaw=-0.1), Mount(roll=0.7)])
+@pytest.mark.parametrize('lens', [FINE, FISHEYE, Camera(640, 300, 1000.0, 1000.0, 300.0, 150.0)])
+def test_depth_written_over_that_of_the_last_frame_is_as_if_written_anew(
+    lens: Camera, mount: Mount | None, span: tuple[float, float]
+) -> None:
+    alignment = fine_alignment(lens, mount)
+    rng = np.random.default_rng(0)
+    kept = np.zeros((lens.height, lens.width), np.float32)
+    for number in range(3):
+        inverse = (3 * rng.random((96, 256), np.float32)) ** 4
+        inverse[40:50, 20:30] = np.nan if number else 0.1
+        fresh = alignment.restore(inverse, 'input', span=span)
+        alignment.restore(inverse, 'input', kept, span, kept=number > 0)
+        np.testing.assert_array_equal(kept, fresh)
 
 
 def test_what_the_camera_did_not_see_does_not_reach_into_depth_beside_it() -> None:
@@ -564,6 +563,6 @@ def test_samples_lie_closer_where_the_lens_bends_what_lies_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     camera = Camera(320, 200, 250.0, 250.0, 159.5, 99.5, *LENSES[1])
-    assert Alignment(camera, SMALL)._to_input.step > 1
+    assert min(Alignment(camera, SMALL)._to_input.steps) > 1
     monkeypatch.setattr(restoration, '_MOST_BEND', 1e-6)
-    assert Alignment(camera, SMALL)._to_input.step == 1
+    assert Alignment(camera, SMALL)._to_input.steps == (1, 1)

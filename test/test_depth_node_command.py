@@ -145,7 +145,27 @@ def test_the_process_ends_with_status_1_and_one_line(arguments: list[str], domai
         (['-p', 'model:=~nosuchuser/a.onnx'], '~nosuchuser/a.onnx: there is no such home'),
         (['-p', 'rubbish'], "Couldn't parse parameter override rule"),
         (['--rubbish'], '--rubbish'),
-        (['-p', 'qos_overrides./image.subscription.reliability:=often'], '`often`'),
+        *(
+            (
+                ['-p', f'qos_overrides./{topic}.{policy}:={value}'],
+                f'parameter qos_overrides./{topic}.{policy} must be {told}',
+            )
+            for topic, policy, value, told in [
+                (
+                    'image.subscription',
+                    'reliability',
+                    "'often'",
+                    'one of system_default, reliable, best_effort',
+                ),
+                ('image.subscription', 'depth', -1, 'an integer from 1 to 1000'),
+                ('camera_info.subscription', 'depth', 0, 'an integer from 1 to 1000'),
+                ('depth/image.publisher', 'depth', 99999999999, 'an integer from 1 to 1000'),
+                ('depth/image.publisher', 'depth', 1.5, 'an integer from 1 to 1000'),
+                ('depth/points.publisher', 'depth', True, 'an integer from 1 to 1000'),
+                ('depth/points.publisher', 'history', "'unknown'", 'one of system_default, keep'),
+                ('camera_info.subscription', 'durability', 3, 'one of system_default, transient'),
+            ]
+        ),
     ],
 )
 def test_a_bad_parameter_is_refused(

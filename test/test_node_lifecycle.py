@@ -32,6 +32,7 @@ from robot import (
     info_message,
     noise,
     resident,
+    scenery,
 )
 
 from mono_metric_depth.camera import Camera
@@ -527,7 +528,7 @@ def test_scale_coverage_and_exposure_are_watched_and_depth_stays_as_it_is(
     road = (1.5 * TINY_CAMERA.fy / below).astype(np.float32)
     write_tiny_model(tmp_path / 'road.onnx', road)
     start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
-    good = image_message(noise(TINY_CAMERA.height, TINY_CAMERA.width))
+    good = image_message(scenery(TINY_CAMERA.height, TINY_CAMERA.width))
     info = info_message(TINY_CAMERA)
 
     def told() -> dict[str, str]:
@@ -576,7 +577,7 @@ def test_findings_age_and_images_that_show_nothing_are_not_fitted(
     below = np.maximum(np.arange(TINY_CAMERA.height) - TINY_CAMERA.cy, 0.5)
     write_tiny_model(tmp_path / 'road.onnx', (TINY_CAMERA.fy / below).astype(np.float32))
     start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
-    good = image_message(noise(TINY_CAMERA.height, TINY_CAMERA.width))
+    good = image_message(scenery(TINY_CAMERA.height, TINY_CAMERA.width))
     info = info_message(TINY_CAMERA)
 
     def look(image: Any) -> dict[str, str]:
@@ -594,6 +595,21 @@ def test_findings_age_and_images_that_show_nothing_are_not_fitted(
         robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
     assert look(good)['scale health'] == 'disagrees'
     assert 'depth shows the camera' in robot.statuses[-1].message
+    # Of noise a network makes a road, too.
+    grain = image_message(noise(TINY_CAMERA.height, TINY_CAMERA.width))
+    for _ in range(4 * 32):
+        stamp = robot.send(grain, info)
+        robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
+    found = look(grain)
+    assert found['scale health'] == 'no road seen'
+    assert 'scale health ratio' not in found
+    assert 'noise 12' in found['scale health refused']
+    assert 'depth shows the camera' not in robot.statuses[-1].message
+    for _ in range(4 * 32):
+        stamp = robot.send(good, info)
+        robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
+    before = look(good)
+    assert before['scale health'] == 'disagrees'
     monkeypatch.setattr(depth_monitor, '_FRESH', 0.5)
     deadline = time.monotonic() + 0.7
     for level in (0, 255, 120):
@@ -601,7 +617,8 @@ def test_findings_age_and_images_that_show_nothing_are_not_fitted(
         found = look(image_message(flat))
         robot.until(lambda: time.monotonic() > deadline, 'time')
     found = look(image_message(flat))
-    assert found['scale health refused'] == 'exposure 4'
+    assert 'exposure' not in before['scale health refused']
+    assert found['scale health refused'].startswith('exposure 4, noise 1')
     assert found['scale health'].startswith('road not seen for')
     assert float(found['scale health age (s)']) > 0.5
     assert 'depth shows the camera' not in robot.statuses[-1].message

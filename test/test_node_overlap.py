@@ -19,10 +19,13 @@ pytest.importorskip('rclpy')
 from rclpy.parameter import Parameter
 from robot import OUTPUTS, PREVIEW, Robot, image_message, info_message, noise, put_stamp
 
+from mono_metric_depth import estimator
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
+from mono_metric_depth.image import Image
 from mono_metric_depth.nodes.depth_node import DepthNode
 from mono_metric_depth.nodes.depth_outputs import DepthOutputs
+from mono_metric_depth.nodes.frame_worker import FrameWorker
 
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
 
@@ -79,6 +82,43 @@ def test_a_frame_is_inferred_while_the_one_before_is_published_and_no_more_wait(
     assert held.inferred == 3
     assert not set(later[:-1]) & set(robot.answers['depth/points'])
     assert counts['dropped: superseded'] - before['dropped: superseded'] == len(later) - 1
+
+
+def test_the_network_gets_the_next_frame_before_the_last_one_is_published(
+    robot: Robot, start: Callable[..., DepthNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing holds the interpreter, and would hold up the network."""
+    node = start()
+    robot.ask(*frame())
+    worker, more = node._worker, threading.Event()
+    order: list[str] = []
+    write, run = estimator.write_network_image, OnnxRuntimeEngine.run
+    hand_on = FrameWorker._hand_on
+
+    def noted_write(image: Image, *others: Any) -> Any:
+        order.append(f'write {image.pixels.max()}')
+        return write(image, *others)
+
+    def held_run(engine: OnnxRuntimeEngine, images: int) -> None:
+        order.append('run')
+        run(engine, images)
+        assert more.wait(60)
+
+    def noted_hand_on(worker: FrameWorker) -> None:
+        order.extend(['publish'] * len(worker._finished))
+        hand_on(worker)
+
+    monkeypatch.setattr(estimator, 'write_network_image', noted_write)
+    monkeypatch.setattr(OnnxRuntimeEngine, 'run', held_run)
+    monkeypatch.setattr(FrameWorker, '_hand_on', noted_hand_on)
+    grey = [image_message(np.full((60, 100, 3), level, np.uint8)) for level in (10, 20)]
+    robot.send(grey[0], info_message(CAMERA))
+    robot.until(lambda: 'run' in order, 'the first is being inferred')
+    robot.send(grey[1], info_message(CAMERA))
+    robot.until(lambda: not worker._prepared.empty(), 'the second is prepared')
+    more.set()
+    robot.until(lambda: order.count('publish') == 2, 'both')
+    assert order == ['write 10', 'run', 'write 20', 'publish', 'run', 'publish']
 
 
 def test_deactivation_waits_for_the_frame_inferred_and_the_frame_published(

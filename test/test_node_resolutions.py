@@ -17,6 +17,7 @@ from conftest import TINY_CAMERA, write_tiny_model
 from rclpy.parameter import Parameter
 from robot import FRAME_ID, Robot, cloud_points, depth_values, image_message, info_message
 
+from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.nodes.depth_node import DepthNode
 
@@ -88,3 +89,24 @@ def check_cloud(message: Any, camera: Camera) -> None:
     assert np.abs(red - seen[inside, 0]).max() <= 1.5
     assert np.abs(green / 2 - seen[inside, 1]).max() <= 1.5
     assert (np.abs(blue - 7) <= 1).all()
+
+
+def test_depth_of_one_mount_leaves_nothing_of_anothers(
+    robot: Robot, start: Callable[..., DepthNode], tmp_path: Path
+) -> None:
+    """Pixels that never get depth are not written with each frame."""
+    write_tiny_model(tmp_path / 'wall.onnx', np.full(TINY_CAMERA.height, 7.0, np.float32))
+    node = start(model=str(tmp_path / 'wall.onnx'), depth_resolution='input')
+    image = image_message(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8))
+    seen = []
+    for pitch in (0.0, 0.3, 0.3, 0.0, -0.3, 0.0):
+        assert node.set_parameters([Parameter('pitch', value=pitch)])[0].successful
+        depth = depth_values(robot.ask(image, info_message(CAMERA))[0])
+        alignment = Alignment(CAMERA, TINY_CAMERA, Mount(pitch=pitch).rotation())
+        wall = alignment.restore(
+            np.full((TINY_CAMERA.height, TINY_CAMERA.width), 1 / 7, np.float32), 'input'
+        )
+        np.testing.assert_array_equal(np.isnan(depth), np.isnan(wall))
+        seen.append(np.isfinite(depth))
+    assert (seen[0] & ~seen[1]).any()
+    assert (seen[1] & ~seen[0]).any()

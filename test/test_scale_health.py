@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from mono_metric_depth import scale_health
 from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.engines.parity_frames import parity_frames
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.image import Image
 from mono_metric_depth.scale_health import FRAMES, WINDOW, ScaleHealth
 
 CAMERA = Camera(256, 96, 205.0, 205.0, 127.5, 40.0)
@@ -58,6 +62,51 @@ def test_a_frame_without_a_road_is_refused_by_reason() -> None:
     health.look(np.full((96, 256), 10.0, np.float32))  # a wall
     assert health.frames == 0
     assert health.refused == {'unseen': 1, 'tilt': 1}
+
+
+def test_depth_that_is_barely_a_road_is_none() -> None:
+    """A little more than half of what lies ahead fits a plane, as where a network sees noise."""
+    health = ScaleHealth(CAMERA, 1.5)
+    rng = np.random.default_rng(0)
+    for _ in range(FRAMES):
+        bumpy = road(1.5)
+        bumpy[rng.random(bumpy.shape) < 0.4] *= 1.3
+        assert health._view.plane(bumpy).inliers == pytest.approx(0.6, abs=0.03)
+        health.look(bumpy)
+    assert health.frames == 0
+    assert health.refused == {'clutter': FRAMES}
+    assert not health.road_seen
+
+
+def test_a_road_in_few_of_many_frames_is_chance() -> None:
+    health = ScaleHealth(CAMERA, 1.5)
+    for frame in range(5 * FRAMES):
+        if frame % 5:
+            health.refuse('clutter')
+        else:
+            health.look(road(1.0))
+    assert health.frames == FRAMES
+    assert not health.road_seen
+    assert not health.disagrees
+    for _ in range(FRAMES):
+        health.look(road(1.0))
+    assert health.road_seen
+    assert health.disagrees
+
+
+def test_the_shipped_network_shows_a_road_where_one_is_and_none_in_noise() -> None:
+    estimator = DepthEstimator.load(threads=1)
+    camera = estimator.card.canonical_camera
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (96, 256, 3), np.uint8) for _ in range(16)]
+    soft = [cv2.GaussianBlur(image, (0, 0), 2) for image in noise]
+    roads = [np.ascontiguousarray(frame[..., :3]) for frame in parity_frames(estimator.card)]
+    for images, seen in ((noise, False), (soft, False), (roads, True)):
+        health = ScaleHealth(camera, 1.5)
+        for image in images:
+            estimate = estimator.estimate(Image(np.asarray(image, np.uint8), 'rgb'), camera)
+            health.look(1 / estimate.inverse_depth)
+        assert health.road_seen == seen
 
 
 def test_a_camera_that_looks_down_is_levelled_first() -> None:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera, Mount
@@ -24,6 +25,9 @@ _BLACK, _WHITE = 8, 247
 _MOST_UNUSABLE = 0.7
 #: Grey levels that spread less (of 255) show nothing.
 _LEAST_SPREAD = 2.0
+#: Neighbouring pixels of the network's image that correlate less are noise: they correlate by .8
+#: and more in images of roads, by .4 in noise that is blurred and .1 in noise that is not.
+_LEAST_CORRELATION = 0.6
 #: What was found longer ago (s) is not what is.
 _FRESH = 5.0
 #: Looks whose median exposure counts.
@@ -113,13 +117,15 @@ class DepthMonitor:
                     return [f'scale health: {err}']
         if self._health is None:
             return []
-        if usable:
+        if not usable:
+            self._health.refuse('exposure')
+        elif _correlation(estimate) < _LEAST_CORRELATION:
+            self._health.refuse('noise')
+        else:
             with np.errstate(divide='ignore'):
                 depth = np.reciprocal(estimate.inverse_depth)
             depth[~estimate.alignment.seen] = np.nan
             self._health.look(depth)
-        else:
-            self._health.refused['exposure'] += 1
         if not self._health.disagrees or self._health.age > _FRESH:
             return []
         return [
@@ -159,7 +165,9 @@ class DepthMonitor:
             known = 'road not seen' if camera_height > 0 else 'camera_height is not known'
             return {'scale health': known, **values}
         refused = ', '.join(f'{name} {count}' for name, count in sorted(health.refused.items()))
-        if health.age > _FRESH and not math.isinf(health.age):
+        if not health.road_seen:
+            return {'scale health': 'no road seen', 'scale health refused': refused, **values}
+        if health.age > _FRESH:
             state = f'road not seen for {health.age:.0f} s'
         elif health.frames < FRAMES:
             state = 'too few frames'
@@ -167,10 +175,27 @@ class DepthMonitor:
             state = 'disagrees' if health.disagrees else 'agrees'
         return {
             'scale health': state,
-            'scale health age (s)': 'none' if math.isinf(health.age) else f'{health.age:.1f}',
+            'scale health age (s)': f'{health.age:.1f}',
             'scale health ratio': f'{health.ratio:.3f}',
             'scale health spread': f'{health.spread:.3f}',
             'scale health frames': f'{health.frames}',
             'scale health refused': refused or 'none',
             **values,
         }
+
+
+def _correlation(estimate: DepthEstimate) -> float:
+    """Of neighbouring pixels that were seen, across and down, on average."""
+    seen = estimate.alignment.seen
+    grey = cv2.cvtColor(estimate.aligned.as_bgr(), cv2.COLOR_BGR2GRAY).astype(np.float32)
+    spread = 2 * float(grey[seen].var()) if seen.any() else 0.0
+    if not spread:
+        return 0.0
+    found = [
+        float(np.square(one - two)[both].mean()) if both.any() else spread
+        for one, two, both in (
+            (grey[1:], grey[:-1], seen[1:] & seen[:-1]),
+            (grey[:, 1:], grey[:, :-1], seen[:, 1:] & seen[:, :-1]),
+        )
+    ]
+    return 1 - sum(found) / len(found) / spread

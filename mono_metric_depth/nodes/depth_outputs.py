@@ -15,6 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
+from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.depth_encoding import millimetres
@@ -74,6 +75,8 @@ class DepthOutputs:
             raise
         self._depth_message: DepthMessage | None = None
         self._depth_key: Any = None
+        #: Whose depth the message holds.
+        self._depth_of: Alignment | None = None
         self._metres: np.ndarray | None = None
         self._colours: np.ndarray | None = None
         self._cloud_key: Any = None
@@ -163,13 +166,17 @@ class DepthOutputs:
     def _depth(self, estimate: DepthEstimate, values: Parameters) -> np.ndarray:
         """Metres of the depth image, written into its message where that holds metres."""
         camera = estimate.camera(values.depth_resolution)
-        key = (camera.height, camera.width, values.depth_encoding)
+        key = (camera.height, camera.width, values.depth_encoding, values.depth_resolution)
         if self._depth_message is None or self._depth_key != key:
-            self._depth_key = key
+            self._depth_key, self._depth_of = key, None
             self._depth_message = DepthMessage(camera.width, camera.height, values.depth_encoding)
             metres = values.depth_encoding == '32FC1'
             self._metres = self._depth_message.depth if metres else np.empty(key[:2], np.float32)
-        return estimate.depth(values.depth_resolution, self._metres)
+        kept = self._depth_of is estimate.alignment
+        self._depth_of = None  # until it is written
+        depth = estimate.depth(values.depth_resolution, self._metres, kept=kept)
+        self._depth_of = estimate.alignment
+        return depth
 
     def _publish_cloud(
         self, header: Any, estimate: DepthEstimate, depth: np.ndarray | None, values: Parameters

@@ -27,7 +27,7 @@ from mono_metric_depth.estimator import (
 )
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.camera_stream import CameraStream
-from mono_metric_depth.nodes.depth_outputs import INFO
+from mono_metric_depth.nodes.depth_outputs import CLOUD, INFO
 from mono_metric_depth.nodes.messages import (
     image_from_compressed_message,
     image_from_message,
@@ -103,6 +103,8 @@ class FrameWorker:
         self._free: SimpleQueue[FrameBuffer] = SimpleQueue()
         self._prepared: SimpleQueue[_Frame | None] = SimpleQueue()
         self._inferred: SimpleQueue[list[_Frame] | None] = SimpleQueue()
+        #: Inferred, and not yet handed on.
+        self._finished: list[_Frame] = []
         #: How long a frame took to prepare and a batch to infer, the last time (s).
         self._preparation = self._inference = 0.0
         for _ in range(_IN_WORK * self._batch):
@@ -179,6 +181,9 @@ class FrameWorker:
                 alignment = self._estimator.alignment(camera, mount.mount)
             else:
                 estimate = self._estimator.prepare(image, camera, mount.mount, buffer)
+                if CLOUD in wanted and values.cloud_colour:
+                    # Now, while what it is made of is in the processor's caches.
+                    estimate.colour(values.cloud_resolution)
                 alignment = estimate.alignment
         except Exception as err:
             self._fail(stream, err)
@@ -195,15 +200,26 @@ class FrameWorker:
             began = time.monotonic()
             due = began + self._inference - _AHEAD * self._preparation - _MARGIN
             self._waiting.go_on([frame.index for frame in frames], due)
-            self._inferred.put(self._estimate(frames))
+            finished = self._estimate(frames)
+            self._hand_on()
+            self._finished = finished
             self._inference = time.monotonic() - began
             self._waiting.go_on()
-            del frames
+            del frames, finished
+        self._hand_on()
         self._inferred.put(None)
+
+    def _hand_on(self) -> None:
+        """Let what is inferred be published."""
+        if self._finished:
+            self._inferred.put(self._finished)
+            self._finished = []
 
     def _next_batch(self) -> list[_Frame]:
         """Wait for frames; nothing at the end."""
         frames: list[_Frame] = []
+        if self._prepared.empty():
+            self._hand_on()
         while len(frames) < self._batch and not (frames and self._prepared.empty()):
             frame = self._prepared.get()
             if frame is None:
@@ -218,7 +234,8 @@ class FrameWorker:
         estimates = [frame.estimate for frame in frames if frame.estimate is not None]
         results: Sequence[DepthEstimate | Exception]
         try:
-            results = self._estimator.infer(estimates)
+            # Publishing holds the interpreter for milliseconds: the network is to run before.
+            results = self._estimator.infer(estimates, self._hand_on)
         except Exception as err:
             results = [err] * len(estimates)
         outcome = iter(results)

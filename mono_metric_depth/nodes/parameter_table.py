@@ -12,8 +12,16 @@ from typing import Any, Literal, TypeVar
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
 
 Table = TypeVar('Table')
+#: What overrides of a topic's QoS may say.
+_POLICIES = {
+    'history': HistoryPolicy,
+    'reliability': ReliabilityPolicy,
+    'durability': DurabilityPolicy,
+}
+_MOST_QUEUED = 1000
 #: When a parameter changes: once at the start, while unconfigured, or between any two frames.
 Changes = Literal['never', 'unconfigured', 'running']
 
@@ -91,6 +99,33 @@ def warn_of_unknown(node: Node, known: Collection[str]) -> None:
             node.get_logger().warning(
                 f'there is no parameter {name}, it is ignored; known are {", ".join(known)}'
             )
+
+
+def check_qos_overrides(node: Node) -> None:
+    """Refuse overrides of QoS that mean nothing; rclpy does so topic by topic, and names none.
+
+    Args:
+        node: The node.
+
+    Raises:
+        ValueError: Naming the parameter, and what it may be.
+    """
+    for name, given in sorted(getattr(node, '_parameter_overrides', {}).items()):
+        policy = name.rpartition('.')[2]
+        if not name.startswith('qos_overrides.'):
+            continue
+        if policy == 'depth':
+            good = type(given.value) is int and 1 <= given.value <= _MOST_QUEUED
+            allowed = f'an integer from 1 to {_MOST_QUEUED}'
+        elif policy in _POLICIES:
+            choices = [word.lower() for word in _POLICIES[policy].__members__ if word != 'UNKNOWN']
+            good = given.value in choices
+            allowed = f'one of {", ".join(choices)}'
+        else:
+            continue
+        if not good:
+            msg = f'parameter {name} must be {allowed}, got {given.value!r}'
+            raise ValueError(msg)
 
 
 def warn_of_unused_overrides(node: Node) -> None:

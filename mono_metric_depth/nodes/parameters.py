@@ -19,6 +19,7 @@ from mono_metric_depth.engines.selection import ENGINES
 from mono_metric_depth.nodes.parameter_table import (
     Rule,
     check_choices,
+    check_qos_overrides,
     declare_table,
     descriptor,
     parameter,
@@ -204,6 +205,7 @@ def declare_parameters(node: Node) -> NodeParameters:
         own[camera] = {name: value for name, value in declared.items() if value is not None}
     names = [f'{camera}.{name}' for camera in common.cameras for name in OWN]
     warn_of_unknown(node, [*RULES, *names])
+    check_qos_overrides(node)
     return NodeParameters(common, own)
 
 
