@@ -181,46 +181,42 @@ def fit_scale(
     if len(images) < 2:
         msg = f'a scale needs at least 2 images with ground truth, got {len(images)}'
         raise ScaleError(msg)
-    rng = np.random.default_rng(seed)
-    estimate: Callable[[NDArray[np.int64], int], float]
-    ratios = image_ratios(images)
-    random_pairs = None
-    if method == 'theil_sen':
-        x, y = (np.stack(side) for side in zip(*_sampled(images, rng), strict=True))
-        random_pairs = 0 if _takes_all_pairs(x.size, _SLOPES) else _SLOPES
-
-        def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
-            return theil_sen_slope(x[chosen].ravel(), y[chosen].ravel(), rng, slopes)
-
-    elif method == 'median_ratio':
-
-        def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
-            return float(np.median(ratios[chosen]))
-
-    elif method == 'least_squares':
-        products = np.array([[np.mean(p * g), np.mean(p * p)] for p, g in images])
-
-        def estimate(chosen: NDArray[np.int64], slopes: int) -> float:
-            across, along = products[chosen].sum(axis=0)
-            return float(across / along)
-
-    else:
+    if method not in METHODS:
         msg = f'unknown method {method!r}; known are {", ".join(METHODS)}'
         raise ScaleError(msg)
-    everything = np.arange(len(images))
-    value = estimate(everything, _SLOPES)
-    rounds = [
-        estimate(rng.choice(everything, len(images)), _BOOTSTRAP_SLOPES)
-        for _ in range(_BOOTSTRAP_ROUNDS)
-    ]
-    low, high = np.quantile(rounds, [(1 - confidence) / 2, (1 + confidence) / 2])
+    rng = np.random.default_rng(seed)
+    ratios = image_ratios(images)
+    x, y = (np.stack(side) for side in zip(*_sampled(images, rng), strict=True))
+
+    def slope(chosen: NDArray[np.int64], slopes: int) -> float:
+        return theil_sen_slope(x[chosen].ravel(), y[chosen].ravel(), rng, slopes)
+
+    # Whatever the method: a ratio there is of constant and of inverse depth, too.
+    value, low, high = _with_interval(slope, len(images), rng, confidence)
     if not min(low, value) > 0:
         msg = (
-            f'predicted depth does not rise with true depth: the scale would be {value:.3g}, '
+            f'predicted depth does not rise with true depth: the slope would be {value:.3g}, '
             f'{confidence:.0%} interval {low:.3g} .. {high:.3g}; the network has not learnt depth '
             '(train longer), or its output is inverse depth'
         )
         raise ScaleError(msg)
+    random_pairs = None
+    if method == 'theil_sen':
+        random_pairs = 0 if _takes_all_pairs(x.size, _SLOPES) else _SLOPES
+    elif method == 'median_ratio':
+
+        def median(chosen: NDArray[np.int64], slopes: int) -> float:
+            return float(np.median(ratios[chosen]))
+
+        value, low, high = _with_interval(median, len(images), rng, confidence)
+    else:
+        products = np.array([[np.mean(p * g), np.mean(p * p)] for p, g in images])
+
+        def line(chosen: NDArray[np.int64], slopes: int) -> float:
+            across, along = products[chosen].sum(axis=0)
+            return float(across / along)
+
+        value, low, high = _with_interval(line, len(images), rng, confidence)
     return GlobalScale(
         value=value,
         low=min(float(low), value),
@@ -232,6 +228,30 @@ def fit_scale(
         source=source,
         random_pairs=random_pairs,
     )
+
+
+def _with_interval(
+    estimate: Callable[[NDArray[np.int64], int], float],
+    images: int,
+    rng: np.random.Generator,
+    confidence: float,
+) -> tuple[float, float, float]:
+    """An estimate from all images, and its bootstrap interval over them.
+
+    Args:
+        estimate: From numbers of images, and how many slopes it may look at.
+        images: How many there are.
+        rng: Draws the samples.
+        confidence: Level of the interval.
+    """
+    everything = np.arange(images)
+    value = estimate(everything, _SLOPES)
+    rounds = [
+        estimate(rng.choice(everything, images), _BOOTSTRAP_SLOPES)
+        for _ in range(_BOOTSTRAP_ROUNDS)
+    ]
+    low, high = np.quantile(rounds, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return value, float(low), float(high)
 
 
 def scales_by_count(

@@ -89,8 +89,8 @@ depth on held-out **source** drives, against that on the target's own truth. *Th
 with the paper's estimator on the source. *Transferred* is AbsRel with the former scalar,
 *by Theil-Sen* with the latter, *oracle* with the target's, *per image* with each image's own (both
 need the truth that a robot does not have), *unscaled* as the network gives it. *Spread* is the
-relative spread of the per-image ratio. The *control* is no network at all: the median true depth of
-the source at each pixel. What does not beat it shows nothing."""
+relative spread of the per-image ratio. The *control* is no network at all: the median true depth
+of the source at each pixel. What does not beat it shows nothing."""
 
 
 def _summary(rows: list[Row]) -> str:
@@ -142,9 +142,9 @@ def _estimators(rows: list[Row]) -> str:
     if not words:
         return ''
     return (
-        '\n\nHere we depart from the paper, which fits its scalar by Theil-Sen. Depth of far things '
-        'is compressed, in one domain more than in the other, and bends a slope through all '
-        'pixels; the median ratio is bent less. Mean size of the scale error of one scalar, '
+        '\n\nHere we depart from the paper, which fits its scalar by Theil-Sen. Depth of far '
+        'things is compressed, in one domain more than in the other, and bends a slope through '
+        'all pixels; the median ratio is bent less. Mean size of the scale error of one scalar, '
         f'medians against Theil-Sen: {"; ".join(words)}. Medians were chosen on the first seed: '
         'the others test that choice.'
     )
