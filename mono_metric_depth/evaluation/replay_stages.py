@@ -29,7 +29,7 @@ from mono_metric_depth.estimator import (
 )
 from mono_metric_depth.evaluation.depth_messages import OUTPUTS, DepthMessages
 from mono_metric_depth.evaluation.prefetch import prefetched
-from mono_metric_depth.image import Image, ImageError, decode_message
+from mono_metric_depth.image import ImageError, decode_message
 
 #: How much later than its image a camera_info may have been received (ns).
 INFO_DELAY = 10**8
@@ -63,7 +63,6 @@ class Item:
     header: Any = None
     info: Any = None
     view: Camera | None = None
-    image: Image | None = None
     estimate: DepthEstimate | None = None
     coverage: float = 0.0
     answers: dict[str, bytes | memoryview] = field(default_factory=dict)
@@ -102,9 +101,10 @@ def replayed_messages(
         The messages, in the bag's order.
     """
     read = prefetched(_read(storage, topics, cameras, skip, damage))
-    decoded = prefetched(_each(read, _decode))
-    estimated = prefetched(_each(decoded, lambda item: _estimate(estimator, item)))
-    yield from prefetched(_each(estimated, _answer))
+    # Nothing but the network in its thread: what all the others do fits beside it.
+    prepared = prefetched(_each(read, lambda item: _prepare(estimator, item)))
+    inferred = prefetched(_each(prepared, lambda item: _infer(estimator, item)))
+    yield from prefetched(_each(inferred, _answer))
 
 
 def _read(
@@ -173,7 +173,8 @@ def _with_camera(item: Item) -> Item:
     return item
 
 
-def _decode(item: Item) -> None:
+def _prepare(estimator: DepthEstimator, item: Item) -> None:
+    """Decode and align an image."""
     assert item.camera is not None
     assert item.view is not None
     camera = item.camera
@@ -183,28 +184,26 @@ def _decode(item: Item) -> None:
         if camera.kind == COMPRESSED_IMAGE:
             file = bytes(message.data)
             require_same_size(*compressed_size(file), item.view)
-            item.image = decode_compressed(file, message.format)
+            image = decode_compressed(file, message.format)
         else:
-            item.image = decode_message(message)
+            image = decode_message(message)
+        # Memory of its own: it outlives the next frame, in other threads.
+        item.estimate = estimator.prepare(image, item.view, camera.mount, estimator.buffer())
     except (ImageError, EstimatorError) as err:
         item.skip(err.reason, err)
     except DatasetError as err:
         item.skip('message', err)
 
 
-def _estimate(estimator: DepthEstimator, item: Item) -> None:
-    assert item.camera is not None
-    assert item.image is not None
-    assert item.view is not None
+def _infer(estimator: DepthEstimator, item: Item) -> None:
+    assert item.estimate is not None
     try:
-        # Memory of its own: it outlives the next frame, in another thread.
-        item.estimate = estimator.estimate(
-            item.image, item.view, item.camera.mount, estimator.buffer()
-        )
-    except EstimatorError as err:
-        item.skip(err.reason, err)
+        (result,) = estimator.infer([item.estimate])
     except EngineError as err:
         item.skip('engine', err)
+        return
+    if isinstance(result, EstimatorError):
+        item.skip(result.reason, result)
 
 
 def _answer(item: Item) -> None:
@@ -213,4 +212,4 @@ def _answer(item: Item) -> None:
     made = item.camera.messages.make(item.header, item.info, item.estimate)
     item.answers = {item.camera.outputs[output]: data for output, data in made.items()}
     item.coverage = item.estimate.alignment.coverage
-    item.image = item.estimate = None
+    item.estimate = None
