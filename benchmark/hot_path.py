@@ -255,13 +255,15 @@ def table(outcomes: list[Outcome], rounds: int) -> str:
         )
     small = [found for found in outcomes if found.cloud == 'network']
     usual = sorted(found.usual_cost / found.copy for found in small)
+    large = sorted(found.usual_cost / found.cost for found in outcomes if found.cloud == 'input')
     network = f'{small[0].network[0]}x{small[0].network[1]}'
     lines += [
         '',
         f'With a cloud per pixel of the network ({network}) the usual way takes '
         f'{usual[0]:.1f} to {usual[-1]:.1f} copies itself, a tenth of which is '
         f'{usual[0] / 10:.1f} to {usual[-1] / 10:.1f}: ten times less cannot be had where every '
-        'byte has to be moved once. It can with a cloud per pixel of the image.',
+        f'byte has to be moved once. With a cloud per pixel of the image it is {large[0]:.1f} to '
+        f'{large[-1]:.1f} times less.',
         '',
         'Stage by stage, ours and the usual way (ms):',
         '',

@@ -23,7 +23,12 @@ from mono_metric_depth.card_entries import (
 from mono_metric_depth.card_entries import ModelCardError as ModelCardError
 from mono_metric_depth.doubt import DOUBTS, Doubt, disagreement
 from mono_metric_depth.mount_statistics import MountStatistics
-from mono_metric_depth.onnx_metadata import OnnxFileError, read_metadata, write_metadata
+from mono_metric_depth.onnx_metadata import (
+    OnnxFileError,
+    network_sha256,
+    read_metadata,
+    write_metadata,
+)
 from mono_metric_depth.printable import printable
 from mono_metric_depth.road_plane import RoadScale
 from mono_metric_depth.scale import GlobalScale
@@ -43,6 +48,8 @@ ROAD_AGREEMENT = 0.10
 #: Characters of a tensor's name, and of an error.
 _LONGEST_NAME, _LONGEST_ERROR = 200, 400
 METADATA_KEY = 'mono_metric_depth.card'
+#: Beside it, of which network it is the card.
+NETWORK_KEY = 'mono_metric_depth.network_sha256'
 
 #: How each kind of network output becomes unscaled depth.
 OUTPUT_KINDS = ('depth', 'inverse_depth', 'disparity')
@@ -265,7 +272,8 @@ def read_card(path: Path | str) -> ModelCard:
         The card.
 
     Raises:
-        ModelCardError: If the file is missing, truncated, no ONNX model, or has no valid card.
+        ModelCardError: If the file is missing, truncated, no ONNX model, or has no valid card of
+            its own network.
     """
     path = Path(path)
     try:
@@ -278,6 +286,13 @@ def read_card(path: Path | str) -> ModelCard:
             'this package, or make a model of it with import_model'
         )
         raise ModelCardError(msg)
+    if not owns_card(path):
+        msg = (
+            f'{path}: the network was changed after its card was written (edited, quantised, '
+            'simplified), so its scale is not known; take the model as it was, or make one of '
+            'this network with import_model and fit_scale'
+        )
+        raise ModelCardError(msg)
     try:
         return card_from_json(metadata[METADATA_KEY])
     except ModelCardError as err:
@@ -285,8 +300,27 @@ def read_card(path: Path | str) -> ModelCard:
         raise ModelCardError(msg) from err
 
 
+def owns_card(path: Path) -> bool:
+    """Whether an ONNX file has a card, and that of its own network.
+
+    A card that an earlier version wrote names none, and is taken for its own.
+
+    Raises:
+        ModelCardError: If the file is missing, truncated or no ONNX model.
+    """
+    try:
+        metadata = read_metadata(path)
+        if METADATA_KEY not in metadata:
+            return False
+        return NETWORK_KEY not in metadata or metadata[NETWORK_KEY] == network_sha256(path)
+    except OnnxFileError as err:
+        raise ModelCardError(str(err)) from err
+
+
 def write_card(path: Path | str, card: ModelCard) -> None:
     """Put a card into an ONNX file, in place of any earlier one. The file is replaced atomically.
+
+    The network's digest goes beside it: should the network change, the card is none of it.
 
     Args:
         path: The ONNX file.
@@ -297,7 +331,9 @@ def write_card(path: Path | str, card: ModelCard) -> None:
             the card's provenance is not JSON.
     """
     try:
-        write_metadata(Path(path), {METADATA_KEY: card_to_json(card)})
+        network = network_sha256(Path(path))
+        # The card last: a file that is cut short has none.
+        write_metadata(Path(path), {NETWORK_KEY: network, METADATA_KEY: card_to_json(card)})
     except OnnxFileError as err:
         raise ModelCardError(str(err)) from err
 

@@ -557,3 +557,24 @@ def test_images_that_lay_where_a_bag_is_damaged_are_counted(
     # Each tenth image of those that can be read, and a tenth of the others.
     assert f'left out: {13 - read} of 13 of {bag}' in last
     assert 1 <= read <= 9
+
+
+def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    frames = [
+        Frame(i * 10**8, rng.integers(0, 255, (32, 64, 3), np.uint8), TINY_CAMERA, ROWS.copy())
+        for i in range(240)
+    ]
+    bag = tmp_path / 'bag'
+    write_drive(bag, frames)
+    (file,) = bag.glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: int(0.7 * file.stat().st_size)])
+    with pytest.raises(SystemExit) as caught:
+        run(model, '--data', file, '--output', tmp_path / 'out', '--control', '--every', 10)
+    assert caught.value.code == 3
+    told = 'its recording was cut short'
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert any(told in line for line in numbers(tmp_path / 'out')['warnings'])
+    assert told in (tmp_path / 'out' / 'report.html').read_text()

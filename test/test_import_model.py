@@ -497,6 +497,20 @@ def test_weights_in_other_files_are_refused(
     assert not (tmp_path / 'm.onnx').exists()
 
 
+def test_a_model_that_was_changed_is_imported_anew(tmp_path: Path) -> None:
+    model = imported(tmp_path, Foreign())
+    changed = tmp_path / 'changed.onnx'
+    network = onnx.load(model)
+    network.graph.name = 'quantised'
+    onnx.save(network, changed)
+    with pytest.raises(ModelCardError, match='the network was changed'):
+        read_card(changed)
+    again = tmp_path / 'again.onnx'
+    arguments = [changed, tmp_path / 'drive', '--output', again, *Foreign().options]
+    import_model.main([str(argument) for argument in arguments])
+    assert read_card(again).scale is None
+
+
 def test_files_that_are_there_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = imported(tmp_path, Foreign())
     capsys.readouterr()

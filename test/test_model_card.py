@@ -20,12 +20,14 @@ from mono_metric_depth.doubt import DOUBTS, Doubt
 from mono_metric_depth.model_card import (
     CARD_VERSION,
     METADATA_KEY,
+    NETWORK_KEY,
     OUTPUT_KINDS,
     ModelCard,
     ModelCardError,
     Normalisation,
     card_from_json,
     card_to_json,
+    owns_card,
     read_card,
     write_card,
 )
@@ -383,12 +385,35 @@ def test_a_card_replaces_an_earlier_one_and_leaves_the_model_whole(tmp_path: Pat
     for name in ('first', 'second'):
         write_card(path, make_card(name=name))
     assert read_card(path).name == 'second'
-    assert set(read_metadata(path)) == {'author', METADATA_KEY}
+    assert set(read_metadata(path)) == {'author', NETWORK_KEY, METADATA_KEY}
     model = onnx.load(path)
-    assert len(model.metadata_props) == 2
+    assert len(model.metadata_props) == 3
     assert model.graph.SerializeToString() == graph
     onnx.checker.check_model(model)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_network_that_was_changed_has_no_card(tmp_path: Path) -> None:
+    onnx = pytest.importorskip('onnx')
+    path = write_model(tmp_path / 'tiny.onnx')
+    write_card(path, make_card())
+    write_metadata(path, {'author': 'jemand'})  # that does not change the network
+    assert read_card(path) == make_card()
+    model = onnx.load(path)
+    # As a tool leaves it that edits a network and keeps its metadata.
+    model.graph.name = 'quantised'
+    onnx.save(model, path)
+    assert not owns_card(path)
+    with pytest.raises(ModelCardError, match=r'tiny\.onnx: the network was changed.*import_model'):
+        read_card(path)
+    write_card(path, make_card())
+    assert read_card(path) == make_card()
+
+
+def test_a_card_of_an_earlier_version_names_no_network(tmp_path: Path) -> None:
+    path = write_model(tmp_path / 'tiny.onnx')
+    write_metadata(path, {METADATA_KEY: card_to_json(make_card())})
+    assert read_card(path) == make_card()
 
 
 def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:

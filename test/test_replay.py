@@ -156,7 +156,9 @@ def declared(path: Path) -> dict[str, Any]:
         return {c.topic: (c.msgtype, c.msgdef, c.digest, c.ext) for c in reader.connections}
 
 
-@pytest.mark.parametrize('mode', [CompressionMode.STORAGE, CompressionMode.MESSAGE])
+@pytest.mark.parametrize(
+    'mode', [CompressionMode.STORAGE, CompressionMode.MESSAGE, CompressionMode.FILE]
+)
 def test_topics_are_declared_as_they_were_and_compressed_bags_are_read(
     mode: CompressionMode, run: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -190,6 +192,8 @@ def test_topics_are_declared_as_they_were_and_compressed_bags_are_read(
             data = store.serialize_cdr(store.types[kind](2.5, 3), kind)
             writer.write(wheel, stamp, bytes(data))
     run(tmp_path / 'bag', tmp_path / 'out')
+    # As the bag is stored, whatever it is compressed as.
+    assert list((tmp_path / 'out').glob('*.mcap' if chunks else '*.db3'))
     before, after = declared(tmp_path / 'bag'), declared(tmp_path / 'out')
     assert before['/wheel'][3].offered_qos_profiles == [latched]
     assert {topic: after[topic] for topic in before} == before

@@ -151,6 +151,8 @@ def _lost(evaluation: Evaluation, drives: list[DriveFrames]) -> str:
         if lost := count + drive.lost:
             total = len(drive.indices) + drive.lost
             found.append(f'{lost} of {total} of {printable(drive.name)}')
+        elif drive.damage:
+            found.append(f'nobody knows how many of {printable(drive.name)} ({drive.damage})')
     more = len(found) - _NAMED
     return '; '.join(found[:_NAMED]) + (f'; and of {more} more drives' if more > 0 else '')
 

@@ -33,13 +33,12 @@ from mono_metric_depth.evaluation.output_kind import (
 )
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import (
-    METADATA_KEY,
     OUTPUT_KINDS,
     ModelCard,
     Normalisation,
+    owns_card,
     write_card,
 )
-from mono_metric_depth.onnx_metadata import read_metadata
 
 #: Frames looked at of each drive.
 _FRAMES = 4
@@ -107,7 +106,7 @@ def _import(arguments: list[str] | None) -> None:
         fail(f'{output} exists already and stays as it is; choose another --output')
     if not output.absolute().parent.is_dir():
         fail(f'there is no folder {output.absolute().parent} to write {output.name} to')
-    if METADATA_KEY in read_metadata(network):
+    if owns_card(network):
         fail(f'{network} has a card already: it is a model as it is (model_card {network})')
     # In a folder of its own it shows whether it stands alone, and appears whole or not at all.
     with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix='.import.') as folder:

@@ -228,7 +228,9 @@ def _report_coverage(done: Replayed, bag: BagReplay) -> None:
 
 def _storage(bag: Path) -> str:
     files = [bag] if bag.is_file() else sorted(bag.iterdir())
-    return next((STORAGES[f.suffix] for f in files if f.suffix in STORAGES), 'mcap')
+    # A file that is compressed as a whole has its storage's name before that.
+    suffixes = [suffix for file in files for suffix in file.suffixes]
+    return next((STORAGES[suffix] for suffix in suffixes if suffix in STORAGES), 'mcap')
 
 
 def _files(bag: Path) -> list[Any]:

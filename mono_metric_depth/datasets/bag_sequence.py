@@ -82,6 +82,7 @@ class BagSequence:
         camera: The camera of all images.
         mount: How it is mounted, or None.
         lost: How many images lay where the bag is damaged.
+        damage: What of the bag cannot be read, first of all; '' if nothing.
 
     Raises:
         DatasetError: If the bag cannot be read, has no or several cameras, no usable camera_info,
@@ -113,6 +114,7 @@ class BagSequence:
         for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
             index.add(name, time, message_kind, data)
         self.lost = max(topics[self.topic].messages - len(index.images), 0) if damage else 0
+        self.damage = damage[0] if damage else ''
         if damage:
             self._tell(damage, len(index.images), topics[self.topic].messages)
         self.camera = index.camera()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from mono_metric_depth.datasets import (
@@ -30,13 +30,15 @@ class DriveFrames:
         name: What opens it.
         version: Of its files.
         indices: Of the frames.
-        lost: About how many frames more there were, but for damage.
+        lost: About how many frames more there were, but for damage, as far as that is known.
+        damage: What of its files cannot be read, in words.
     """
 
     name: str
     version: str
     indices: Sequence[int]
     lost: int = 0
+    damage: str = ''
 
 
 def open_drives(
@@ -73,7 +75,8 @@ def open_drives(
             frames = range(0, len(sequence), every)
             if frames:
                 lost = -(-getattr(sequence, 'lost', 0) // every)
-                drives.append(DriveFrames(name, _version(name), frames, lost))
+                damage = getattr(sequence, 'damage', '')
+                drives.append(DriveFrames(name, _version(name), frames, lost, damage))
             else:
                 failed[name] = 'it has no frames'
         except (DatasetError, OSError) as err:
@@ -94,7 +97,7 @@ def shard(drives: Sequence[DriveFrames], number: int, count: int) -> list[DriveF
         size = len(drive.indices)
         part = drive.indices[max(first - before, 0) : max(last - before, 0)]
         if len(part):
-            parts.append(DriveFrames(drive.name, drive.version, part, drive.lost))
+            parts.append(replace(drive, indices=part))
         before += size
     return parts
 

@@ -331,7 +331,9 @@ class _Worker:
             return Skipped(number, drive.name, index, reason, message, _median(frame.depth))
 
         if frame.depth is None:
-            return skipped('no_truth', 'it has no ground truth')
+            # By far the most of these are bags.
+            why = 'it has no ground truth (of a bag, name its topic: BAG#,/lidar/points)'
+            return skipped('no_truth', why)
         try:
             predicted = unscaled_depth(estimator, frame, self._attitude)
         except EstimatorError as err:

@@ -105,15 +105,15 @@ def by_distance(results: Results, value: str) -> Figure:
         axes.axvline(edge, color='0.9', linewidth=0.8, zorder=0)
     axes.set_xlim(0, results.protocol.maximum)
     axes.set_xlabel('true depth (m)')
-    # Near things may be off many times over, far ones by little: both are to be read.
-    axes.set_yscale('log')
-    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda tick, _: f'{tick:g}'))
-    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     if value == 'ratio':
         axes.axhline(1.0, color='#b3261e', linewidth=1)
         axes.set_ylabel('predicted / true depth')
     else:
+        # Near things may be off many times over, far ones by little: both are to be read.
+        axes.set_yscale('log')
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda tick, _: f'{tick:g}'))
+        axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axes.set_ylabel('AbsRel, transferred')
     axes.legend(fontsize=8)
     return figure

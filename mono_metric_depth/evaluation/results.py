@@ -131,7 +131,12 @@ def _warnings(
     evaluation: Evaluation, first: ModelResult, drives: Sequence[DriveFrames], protocol: Protocol
 ) -> list[str]:
     summary = first.summary
-    found = protocol.warnings(summary.images, {each.size for each in first.errors})
+    found = [
+        f'{drive.name}: {drive.damage}; images may be lost there'
+        for drive in drives
+        if drive.damage
+    ]
+    found += protocol.warnings(summary.images, {each.size for each in first.errors})
     if summary.units < _UNITS:
         found.append(
             f'{summary.images} image{"s" * (summary.images > 1)} in {summary.units} independent '
