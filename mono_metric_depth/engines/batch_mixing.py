@@ -9,6 +9,7 @@ with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from mono_metric_depth.model_card import ModelCard
 _FRAMES, _COMPANY = 3, 3
 
 
-def require_images_apart(model: Path | str, card: ModelCard, batch: int) -> Parity | None:
+def require_images_apart(
+    model: Path | str, card: ModelCard, batch: int, say: Callable[[str], object]
+) -> Parity | None:
     """Refuse a network whose depth of an image depends on the others of its batch.
 
     Run by ONNX Runtime on the CPU, images alone are compared with the same images in company. Some
@@ -34,6 +37,7 @@ def require_images_apart(model: Path | str, card: ModelCard, batch: int) -> Pari
         model: The ONNX file.
         card: Its card.
         batch: Most images at once.
+        say: Tells the operator what is done.
 
     Returns:
         The figures; None where there is no more than one image at once.
@@ -47,6 +51,7 @@ def require_images_apart(model: Path | str, card: ModelCard, batch: int) -> Pari
     try:
         if len(engine.input) == 1:
             return None
+        say(f'checking that {Path(model).name} keeps the images of a batch apart')
         dim = parity_frames(card, _FRAMES)
         dim[..., :3] //= 4
         bright = dim.copy()

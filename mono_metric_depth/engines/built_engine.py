@@ -126,7 +126,7 @@ def stored_engine(
         key = _key(request, network)
         stored, why = (None, 'as asked for') if anew else cache.find(key, request.gpu)
         if stored is None:
-            require_images_apart(request.model, request.card, request.batch[1])
+            require_images_apart(request.model, request.card, request.batch[1], request.say)
             content = built_network(
                 str(request.model), network.read_bytes(), request.card, request.batch
             )

@@ -85,7 +85,7 @@ def runtime_parity(
         found = _kept(folder, key, model)
         if found is not None:
             return found
-    apart = require_images_apart(model, card, len(engine.input))
+    apart = require_images_apart(model, card, len(engine.input), say)
     if engine.provider == REFERENCE and apart is not None:
         _keep(folder, key, model, apart, say)
         return apart
