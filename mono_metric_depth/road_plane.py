@@ -31,6 +31,7 @@ _CANDIDATES = 96
 _SCORED = 384
 _ITERATIONS = 10
 _ROUNDS = 500
+_LEAST_FRAMES = 5
 
 #: Refused are frames whose road tilts more than this against the level (rad),
 MAX_TILT = math.radians(6.0)
@@ -308,12 +309,17 @@ def fit_road_scale(
         RoadPlaneError: If there are fewer than 5 frames, or fewer than a quarter has a road.
     """
     count, others = len(heights), sum(refused.values())
-    if count < 5 or count < 0.25 * (count + others):
+    enough = count >= 0.25 * (count + others)
+    if count < _LEAST_FRAMES or not enough:
         why = ', '.join(f'{reason} {number}' for reason, number in sorted(refused.items()))
+        remedy = (
+            'More frames are needed: longer drives, or a smaller --every'
+            if enough and count
+            else 'Check pitch, roll and intrinsics of the camera, and that it looks along a road'
+        )
         msg = (
             f'{source}: {count} of {count + others} frames show a plausible road (refused: '
-            f'{why or "none"}); at least 5 and a quarter are needed. Check pitch, roll and '
-            'intrinsics of the camera, and that it looks along a road'
+            f'{why or "none"}); at least {_LEAST_FRAMES} and a quarter are needed. {remedy}'
         )
         raise RoadPlaneError('frames', msg)
     known = np.asarray(camera_heights, np.float64)

@@ -23,6 +23,30 @@ FOREIGN: dict[str, tuple[list[Any], list[Any], list[int]]] = {
 }
 
 
+def write_normalised(path: Path, by: str, axes: list[int], batch: int | str = 'b') -> Path:
+    """A network that divides by what an operator such as ``ReduceMax`` finds along axes."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    constants = {
+        'weights': np.float32([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1),
+        'least': np.float32([0.1]),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node('Conv', ['image', 'weights', 'least'], ['mean']),
+            helper.make_node(by, ['mean'], ['whole'], axes=axes),
+            helper.make_node('Div', ['mean', 'whole'], ['depth']),
+        ],
+        'normalised',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [batch, 3, 24, 32])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [batch, 1, 24, 32])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid('', 17)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
 def write_foreign(path: Path, kind: str) -> Path:
     """A network that puts out the weighted mean of channels, as ``depth``."""
     from onnx import TensorProto, helper, numpy_helper, save

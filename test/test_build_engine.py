@@ -619,7 +619,7 @@ def test_the_command_calibrates_on_a_drive(
     from mono_metric_depth.datasets import open_sequence
     from mono_metric_depth.datasets.sequence_folder import write_sequence
 
-    write_sequence(tmp_path / 'drive', iter(open_sequence('world:town:5x2')))
+    write_sequence(tmp_path / 'drive', iter(open_sequence('world:town:5x8')))
     write_two_convolutions(robot.model)
     build_engine.main(
         [
@@ -629,7 +629,7 @@ def test_the_command_calibrates_on_a_drive(
     )
     assert 'converting tiny.onnx to int8' in capsys.readouterr().out
     (converted,) = robot.folder.glob('*int8.onnx')
-    assert conversion_of(converted)['frames'] == 2
+    assert conversion_of(converted)['frames'] == 8
 
 
 def test_the_command_calibrates_on_plain_images_and_says_what_it_takes_them_for(
@@ -640,7 +640,7 @@ def test_the_command_calibrates_on_plain_images_and_says_what_it_takes_them_for(
     images = tmp_path / 'images'
     images.mkdir()
     rng = np.random.default_rng(0)
-    for number, size in enumerate(((48, 64), (120, 200))):
+    for number, size in enumerate(((48, 64), (120, 200)) * 4):
         pixels = rng.integers(0, 256, (*size, 3), np.uint8)
         assert cv2.imwrite(str(images / f'{number}.png'), pixels)
     (images / 'cut.jpg').write_bytes((images / '0.png').read_bytes()[:200])
@@ -652,8 +652,40 @@ def test_the_command_calibrates_on_plain_images_and_says_what_it_takes_them_for(
     assert 'write a camera.yaml: width, height, fx, fy, cx, cy (px)' in said
     assert 'left out 1 frames that cannot be used: ' in said
     (converted,) = robot.folder.glob('*int8.onnx')
-    assert conversion_of(converted)['frames'] == 2
+    assert conversion_of(converted)['frames'] == 8
     assert robot.builds == 1
+
+
+def test_too_few_different_images_to_calibrate_on_are_refused(
+    robot: Robot, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import cv2
+
+    images = tmp_path / 'images'
+    images.mkdir()
+    for number in range(10):
+        pixels = np.random.default_rng(number % 7).integers(0, 256, (48, 64, 3), np.uint8)
+        assert cv2.imwrite(str(images / f'{number}.png'), pixels)
+    write_two_convolutions(robot.model)
+    command = [str(robot.model), '--compute-capability', '8.9', '--cache', str(robot.folder)]
+    with pytest.raises(SystemExit):
+        build_engine.main([*command, '--precision', 'int8', '--calibrate', str(images)])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert 'int8 is calibrated on at least 8 different images, this is 7: ' in said
+    assert 'is cut off on the road' in said
+    assert robot.builds == 0
+
+
+def test_a_folder_without_images_to_calibrate_on_is_named(
+    robot: Robot, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = [str(robot.model), '--compute-capability', '8.9', '--precision', 'int8']
+    (tmp_path / 'empty').mkdir()
+    for name, found in (('none', 'is not there'), ('empty', 'is no drive and holds no image')):
+        with pytest.raises(SystemExit):
+            build_engine.main([*command, '--calibrate', str(tmp_path / name)])
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f'{tmp_path / name} {found}; give a drive, or a folder of plain images' in said
 
 
 @pytest.mark.parametrize(
@@ -669,7 +701,7 @@ def test_the_command_calibrates_on_plain_images_and_says_what_it_takes_them_for(
         (['--output', '/nowhere/x.engine'], 'there is no such folder'),
         (
             ['--compute-capability', '8.9', '--precision', 'int8', '--calibrate', '/nowhere'],
-            'is no drive',
+            '/nowhere is not there',
         ),
     ],
 )

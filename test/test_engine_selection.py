@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from foreign_networks import write_normalised
 from samples import make_card, write_model
 
 from mono_metric_depth.commands import build_engine
@@ -65,8 +66,45 @@ def test_without_a_gpu_a_cpu_runs_the_model_and_that_is_said_once(
 
 
 def test_tensorrt_asked_for_by_name_never_falls_back(model: Path, no_gpu: None) -> None:
-    with pytest.raises(EngineError, match='no GPU of NVIDIA can be used'):
+    with pytest.raises(EngineError, match=r'no GPU of NVIDIA can be used.*\. .*take engine auto'):
         open_engine(model, make_card(), engine='tensorrt')
+
+
+@pytest.mark.parametrize(
+    ('content', 'why'),
+    [
+        ("raise ImportError('libopenvino.so: no such file')", 'libopenvino.so: no such file'),
+        ("raise RuntimeError('built for another numpy')", 'built for another numpy'),
+        ('', "no attribute 'Core'"),
+        (
+            'class Core:\n    def read_model(self, path): raise RuntimeError("unknown operator")',
+            'OpenVINO cannot load the model: unknown operator',
+        ),
+    ],
+)
+def test_an_openvino_that_cannot_be_used_is_named_and_onnx_runtime_runs_the_model(
+    content: str,
+    why: str,
+    model: Path,
+    no_gpu: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / 'modules').mkdir()
+    (tmp_path / 'modules' / 'openvino.py').write_text(content)
+    monkeypatch.syspath_prepend(tmp_path / 'modules')
+    monkeypatch.delitem(sys.modules, 'openvino', raising=False)
+    warned: list[str] = []
+    try:
+        engine = open_engine(model, make_card(), threads=1, warn=warned.append)
+        with pytest.raises(EngineError, match=why):
+            open_engine(model, make_card(), engine='openvino', threads=1)
+    finally:
+        sys.modules.pop('openvino', None)
+    assert isinstance(engine, OnnxRuntimeEngine)
+    (line,) = (line for line in warned if 'openvino' in line and 'TensorRT' not in line)
+    assert line.startswith('onnxruntime runs the model, not openvino: ')
+    assert why in line
 
 
 def test_onnx_runtime_asked_for_by_name_looks_for_no_gpu(
@@ -192,6 +230,20 @@ def test_build_engine_checks_what_it_builds_on_the_gpu_that_is_there(
         build_engine.main([*arguments, '--batch', '1..2', '--again'])
     assert 'refused: depth scaled by 0.9700' in capsys.readouterr().err
     assert not kept.exists()
+
+
+def test_build_engine_refuses_a_network_that_mixes_the_images_of_a_batch(
+    simulated: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_normalised(tmp_path / 'mixing.onnx', 'ReduceMax', [0, 1, 2, 3])
+    write_card(model, make_card())
+    arguments = [str(model), '--precision', 'fp32', '--cache', str(tmp_path / 'cache')]
+    with pytest.raises(SystemExit):
+        build_engine.main([*arguments, '--batch', '1..3'])
+    assert 'mixing.onnx mixes the images of a batch' in capsys.readouterr().err
+    assert simulated.builds == 0
+    build_engine.main(arguments)
+    assert simulated.builds == 1
 
 
 # The node.

@@ -25,6 +25,7 @@ from mono_metric_depth.evaluation.depth_samples import sample_drives
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
 from mono_metric_depth.onnx_metadata import read_metadata
+from mono_metric_depth.scale import GlobalScale
 
 
 def frames(
@@ -344,6 +345,19 @@ def test_a_model_without_a_card_is_refused(
 ) -> None:
     (tmp_path / 'x.onnx').write_bytes(b'nothing')
     assert 'x.onnx' in fails(capsys, tmp_path / 'x.onnx', 'world:town:1')
+
+
+@pytest.mark.parametrize(
+    ('value', 'shown'),
+    [
+        (1.0, '1.0000 [0.90000, 1.1000]'),
+        (1.23456e-5, '1.2346e-05 [1.1111e-05, 1.3580e-05]'),
+        (1122832.6266, '1.1228e+06 [1.0105e+06, 1.2351e+06]'),
+    ],
+)
+def test_a_scale_of_any_magnitude_is_shown_in_significant_digits(value: float, shown: str) -> None:
+    scale = GlobalScale(value, 0.9 * value, 1.1 * value, 0.95, 'median_ratio', 9, 0.0, 'x')
+    assert fit_scale._with_interval(scale) == shown
 
 
 def test_a_figure_without_matplotlib_says_what_to_install(

@@ -48,7 +48,7 @@ class Foreign:
         extra: Whether it has a second output.
         stretched: Whether it brings each image's own output to 0 .. 1.
         planted: What it puts out in the left half of the image, whatever that shows; ``ramp`` for
-            the row.
+            the row, ``faint`` for the row and next to nothing of what the image shows.
         sky: Whether it does so in the upper half instead.
     """
 
@@ -163,13 +163,20 @@ def write_network(path: Path, network: Foreign, **save: Any) -> Path:
     result = 'scaled'
     if network.planted is not None:
         rows = np.arange(height, dtype=np.float32)[:, None]
-        value = 1 + rows if network.planted == 'ramp' else np.float32(network.planted)
+        value = np.float32(0 if network.planted in {'ramp', 'faint'} else network.planted)
+        value = 1 + rows if network.planted in {'ramp', 'faint'} else value
         rows_or_columns = rows < height / 2 if network.sky else np.arange(width) < width / 2
         constants |= {
             'mask': rows_or_columns,
             'planted': np.broadcast_to(value, (height, width)).copy(),
         }
-        nodes.append(helper.make_node('Where', ['mask', 'planted', 'scaled'], ['spoilt']))
+        planted = 'planted'
+        if network.planted == 'faint':
+            constants['little'] = np.float32(1e-4)
+            nodes.append(helper.make_node('Mul', ['scaled', 'little'], ['trace']))
+            nodes.append(helper.make_node('Add', ['planted', 'trace'], ['faint']))
+            planted = 'faint'
+        nodes.append(helper.make_node('Where', ['mask', planted, 'scaled'], ['spoilt']))
         result = 'spoilt'
     drop = {4: [], 3: [1], 2: [0, 1]}[network.rank]
     if drop:
@@ -362,6 +369,7 @@ def test_doubts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ('inverse_depth', -3.0, '50% negative'),
         ('inverse_depth', 7.0, '50% one value'),
         ('inverse_depth', 'ramp', ''),
+        ('inverse_depth', 'faint', ''),
     ],
 )
 def test_a_network_of_which_half_the_pixels_are_unusable_is_refused(
@@ -442,9 +450,15 @@ def test_images_without_a_camera_will_do(
         (
             replace(FOREIGN['depth anything'], options=Foreign().options, extra=False),
             ('--size', '71x42'),
-            r'n\.onnx: .* asks for float32 \[1, 1, 42, 71\] or \[1, 42, 71\] or \[42, 71\]$',
+            r'output depth is \[.*42, 70\] for images of 71x42; .*give --size WIDTHxHEIGHT',
         ),
-        (Foreign(scale=0.0), (), r'no usable depth|everywhere: that is no depth'),
+        (Foreign(scale=0.0), (), r'no usable depth|the same everywhere'),
+        (
+            Foreign(shift=5000.0),
+            (),
+            r'puts out 1000\d+.* \.\. .*, as good as the same everywhere \(it varies by 0\.01% '
+            r'within an image; more than 1% is needed\): that is no depth',
+        ),
         (Foreign(scale=float('nan')), (), r'no usable depth'),
     ],
 )
@@ -479,6 +493,30 @@ def test_inputs_that_no_image_can_fill_are_refused(
     path = write_model(tmp_path / 'n.onnx', **options)
     line = fails(capsys, import_model, path, '--output', tmp_path / 'm.onnx', *Foreign().options)
     assert re.search(message, line)
+
+
+@pytest.mark.parametrize('free', [False, True])
+def test_depth_of_another_size_than_the_image_is_refused_with_what_to_do(
+    free: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    sizes = (('h', 'w'), ('h2', 'w2')) if free else ((48, 64), (24, 32))
+    graph = helper.make_graph(
+        [helper.make_node('Conv', ['image', 'weights'], ['depth'], strides=[2, 2])],
+        'half',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, *sizes[0]])],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [1, 1, *sizes[1]])],
+        [numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), 'weights')],
+    )
+    opset = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / 'n.onnx')
+    arguments = (tmp_path / 'n.onnx', '--output', tmp_path / 'm.onnx', *Foreign().options)
+    line = fails(capsys, import_model, *arguments, *(('--size', '64x48') if free else ()))
+    assert 'images of 64x48' in line
+    assert 'Resize' in line
+    assert ('--size WIDTHxHEIGHT' in line) == free
+    assert 'card' not in line
 
 
 def test_weights_in_other_files_are_refused(

@@ -171,6 +171,9 @@ def test_too_few_frames_are_refused_with_the_reasons(count: int, refused: dict[s
         fit_road_scale([1.0] * count, [1.5] * count, refused, source='my drive')
     for reason in refused:
         assert reason in str(caught.value)
+    # Where what was looked at shows a road, nothing is said against the camera.
+    remedy = 'More frames are needed' if count == 4 else 'Check pitch, roll and intrinsics'
+    assert remedy in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from foreign_networks import write_normalised
 from samples import make_card, write_model
 
 from mono_metric_depth.engines import EngineError, runtime_parity, selection
@@ -297,6 +298,58 @@ def test_where_nothing_can_be_kept_it_is_said_and_the_model_runs(
     assert measured == ['cpu', 'cpu']
     assert 'the comparison is not kept, and made again next time: ' in said[-1]
     assert 'can be written by others' in said[-1]
+
+
+# Networks that mix the images of a batch.
+
+
+@pytest.mark.parametrize('engine', ['auto', 'openvino', 'onnxruntime'])
+@pytest.mark.parametrize('batch', ['b', 3])
+@pytest.mark.parametrize(
+    ('by', 'axes'), [('ReduceMax', [0, 1, 2, 3]), ('ReduceMin', [0, 1, 2, 3]), ('ReduceMean', [0])]
+)
+def test_a_network_that_mixes_the_images_of_a_batch_is_refused_and_not_its_runtime(
+    by: str,
+    axes: list[int],
+    batch: int | str,
+    engine: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(selection, 'find_gpu', _no_gpu)
+    if engine != 'onnxruntime':
+        replaced(monkeypatch)
+    model = write_normalised(tmp_path / 'mixing.onnx', by, axes, batch)
+    for _ in range(2):
+        with pytest.raises(EngineError) as caught:
+            open_engine(model, make_card(), engine=engine, batch=2, threads=1, cache=folder)
+        message = str(caught.value)
+        assert message.startswith('the network of mixing.onnx mixes the images of a batch: ')
+        assert '(at most 0.' in message
+        assert message.endswith('Use one camera, or export it with a batch of 1')
+    if batch == 'b':
+        open_engine(model, make_card(), engine=engine, batch=1, threads=1, cache=folder)
+
+
+def test_a_network_that_keeps_images_apart_is_looked_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    look = runtime_parity.require_images_apart
+
+    def counted(*arguments: Any) -> Any:
+        looked.append(arguments)
+        return look(*arguments)
+
+    monkeypatch.setattr(runtime_parity, 'require_images_apart', counted)
+    model = write_normalised(tmp_path / 'apart.onnx', 'ReduceMax', [1, 2, 3])
+    for _ in range(2):
+        engine: Any = open_engine(
+            *(model, make_card()), engine='onnxruntime', batch=2, threads=1, cache=folder
+        )
+        assert len(engine.input) == 2
+    assert len(looked) == 1
 
 
 # The node.

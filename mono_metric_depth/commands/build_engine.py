@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mono_metric_depth.commands import errors_in_one_line, fail
-from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
+from mono_metric_depth.datasets import (
+    FrameSequence,
+    drive_path,
+    is_drive,
+    open_sequence,
+    sequence_names,
+)
 from mono_metric_depth.datasets.plain_images import plain_images
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
@@ -41,6 +47,8 @@ from mono_metric_depth.mount_statistics import mean_mount
 _MAX_BATCH = 64
 #: Frames of the user's own drives that int8 is calibrated and engines are checked on.
 _CALIBRATION, _CHECKED = 64, 16
+#: Fewer different images say too little of the range of activations.
+_LEAST_CALIBRATION = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -135,7 +143,7 @@ def _build(options: argparse.Namespace) -> None:
         gpu,
         options.precision,
         options.batch,
-        _inputs(options.model, options.calibrate, _CALIBRATION) if options.calibrate else None,
+        _calibration(options.model, options.calibrate) if options.calibrate else None,
         options.workspace << 20,
         options.cache,
         print,
@@ -211,6 +219,19 @@ def _batch(text: str) -> tuple[int, int]:
     return low, high
 
 
+def _calibration(model: Path, drives: list[str]) -> NDArray[np.uint8]:
+    """What int8 is calibrated on."""
+    inputs = _inputs(model, drives, _CALIBRATION)
+    different = len({image.tobytes() for image in inputs})
+    if different < _LEAST_CALIBRATION:
+        fail(
+            f'{" ".join(drives)}: int8 is calibrated on at least {_LEAST_CALIBRATION} different '
+            f'images, this is {different}: whatever lies beyond the range of the activations that '
+            'it is shown is cut off on the road. Give more images, of different places and light'
+        )
+    return inputs
+
+
 def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
     """What an engine is given of frames spread evenly over drives."""
     estimator = DepthEstimator.load(model, unscaled=True)
@@ -218,6 +239,10 @@ def _inputs(model: Path, drives: list[str], count: int) -> NDArray[np.uint8]:
     sequences: list[FrameSequence] = []
     for name in drives:
         images = plain_images(name, canonical)
+        if images is None and not is_drive(name):
+            there = drive_path(name)[0].exists()
+            found = 'is no drive and holds no image' if there else 'is not there'
+            fail(f'{name} {found}; give a drive, or a folder of plain images (PNG, JPEG) will do')
         if images is None:
             sequences += [open_sequence(drive) for drive in sequence_names(name)]
             continue

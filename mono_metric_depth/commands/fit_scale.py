@@ -244,7 +244,7 @@ def _transferred(target: DepthSamples, scale: GlobalScale) -> dict[str, Any]:
     }
     print(f'{target.source}: {len(target.images)} images with ground truth, not used for fitting')
     print(
-        f'  oracle   {oracle:.4f}  its own median ratio; transferred / oracle - 1 = '
+        f'  oracle   {oracle:#.5g}  its own median ratio; transferred / oracle - 1 = '
         f'{scale.value / oracle - 1:+.2%}'
     )
     print(
@@ -321,7 +321,7 @@ def _remedy(doubt: Doubt, card: ModelCard) -> str:
 
 
 def _with_interval(scale: GlobalScale | RoadScale) -> str:
-    return f'{scale.value:.4f} [{scale.low:.4f}, {scale.high:.4f}]'
+    return f'{scale.value:#.5g} [{scale.low:#.5g}, {scale.high:#.5g}]'
 
 
 def _value(scale: GlobalScale | RoadScale | None) -> str:

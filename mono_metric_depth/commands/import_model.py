@@ -115,7 +115,7 @@ def _import(arguments: list[str] | None) -> None:
         try:
             card = _card(options, part)
             write_card(part, card)
-            estimator = DepthEstimator.load(part, unscaled=True)
+            estimator = _loaded(part, card.canonical_camera)
             observed = observe_output(estimator, _frames(options.frames, card.canonical_camera))
             estimator.engine.close()
             doubts = require_kind(observed, card.output_kind)
@@ -126,6 +126,19 @@ def _import(arguments: list[str] | None) -> None:
         except FileExistsError:
             fail(f'{output} has appeared meanwhile and stays as it is; choose another --output')
     _report(card, observed, doubts, output)
+
+
+def _loaded(path: Path, camera: Camera) -> DepthEstimator:
+    try:
+        return DepthEstimator.load(path, unscaled=True)
+    except EngineError as err:
+        size = f'{camera.width}x{camera.height}'
+        msg = (
+            f'{err}. The network was given images of {size}, and must put out depth of that size: '
+            'if it takes one size alone, give that by --size WIDTHxHEIGHT; if its output is of '
+            'another size than its input, export it with a Resize to that of the input at its end'
+        )
+        raise EngineError(msg) from err
 
 
 def _card(options: argparse.Namespace, path: Path) -> ModelCard:
@@ -144,6 +157,7 @@ def _card(options: argparse.Namespace, path: Path) -> ModelCard:
                 'export it in float32 (engines of lower precision are built from that)'
             )
     width, height = _size(options.size, inputs[image])
+    _require_size(depth, outputs[depth], width, height, free=None in inputs[image].shape[2:])
     return ModelCard(
         name=options.name or options.output.stem,
         scale=None,
@@ -196,6 +210,20 @@ def _size(given: str | None, tensor: Tensor) -> tuple[int, int]:
             'multiples of 32, transformers of their patch, often 14)'
         )
     return width, height
+
+
+def _require_size(name: str, depth: Tensor, width: int, height: int, *, free: bool) -> None:
+    """Refuse output that is known to have not one value for each pixel of the image."""
+    shape = depth.shape
+    fits = len(shape) in (2, 3, 4) and (len(shape) < 4 or shape[1] in (1, None))
+    if fits and shape[-2] in (height, None) and shape[-1] in (width, None):
+        return
+    size = 'give --size WIDTHxHEIGHT as the network was exported for, or ' if free else ''
+    fail(
+        f'the output {name} is {list(shape)} for images of {width}x{height}; it must have one '
+        f'value for each pixel of the image: {size}export the network with an output of the size '
+        'of its input, such as by a Resize at its end'
+    )
 
 
 def _camera(options: argparse.Namespace, width: int, height: int) -> Camera:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.engines import EngineError
+from mono_metric_depth.engines.batch_mixing import require_images_apart
 from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
@@ -110,7 +111,7 @@ def stored_engine(
         The cache, the engine's key, and the engine; it may not have been checked yet.
 
     Raises:
-        EngineError: If it cannot be built or kept.
+        EngineError: If it cannot be built or kept, or its network mixes the images of a batch.
     """
     cache = EngineCache(request.folder, request.model.stem)
     if not anew and request.calibration is None:
@@ -125,6 +126,7 @@ def stored_engine(
         key = _key(request, network)
         stored, why = (None, 'as asked for') if anew else cache.find(key, request.gpu)
         if stored is None:
+            require_images_apart(request.model, request.card, request.batch[1], request.say)
             content = built_network(
                 str(request.model), network.read_bytes(), request.card, request.batch
             )

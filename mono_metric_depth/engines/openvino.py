@@ -63,9 +63,9 @@ class OpenVinoEngine:
             requests = {
                 images: network.create_infer_request() for images, network in compiled.items()
             }
-        except RuntimeError as err:
-            if isinstance(err, EngineError):
-                raise
+        except EngineError:
+            raise
+        except Exception as err:  # a damaged installation lacks names, too
             msg = f'{path}: OpenVINO cannot load the model: {_line(err)}'
             raise EngineError(msg) from err
         self.name = f'openvino {openvino.__version__.split("-")[0]}'
@@ -130,7 +130,7 @@ def _openvino() -> Any:
     hidden = modules.setdefault('openvino_telemetry', None)
     try:
         return importlib.import_module('openvino')
-    except ImportError as err:
+    except Exception as err:  # a damaged installation raises whatever it stumbles over
         msg = f"OpenVINO is not here ({err}): pip install 'mono_metric_depth[openvino]'"
         raise EngineError(msg) from err
     finally:

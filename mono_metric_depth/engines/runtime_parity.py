@@ -6,6 +6,8 @@ ONNX Runtime on the CPU is what everything is compared with. OpenVINO, and ONNX 
 choose their own kernels and precision, and may get it wrong as a TensorRT engine may. On a CPU
 the choice depends on the model, the runtime's version and the processor alone: what was compared
 once holds, and is kept beside the engines.
+
+With several images at once the network itself is looked at first, on ONNX Runtime as well.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from typing import Any
 import onnxruntime as ort
 
 from mono_metric_depth.engines import Engine, EngineError
+from mono_metric_depth.engines.batch_mixing import require_images_apart
 from mono_metric_depth.engines.engine_cache import EngineCache
+from mono_metric_depth.engines.onnxruntime import REFERENCE
 from mono_metric_depth.engines.own_files import read_own, write_own
 from mono_metric_depth.engines.parity import Parity, measure_parity, parity_from_json
 from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.onnx_metadata import OnnxFileError, network_sha256
 
 #: Changes with what is compared, and how.
-_RECIPE = 1
+_RECIPE = 2
 #: Of the stored frames, one of each domain: each costs about as much as three runs.
 _FRAMES = 3
 _LARGEST = 1 << 20
@@ -68,10 +72,12 @@ def runtime_parity(
         say: Tells the operator what is done.
 
     Returns:
-        The figures, within their tolerance.
+        The figures, within their tolerance. Those of ONNX Runtime on the CPU are of images in
+        company beside the same images alone.
 
     Raises:
-        EngineError: If they are not, with what was found; or if the engine fails.
+        EngineError: If they are not, with what was found; if the network mixes the images of a
+            batch; or if the engine fails.
     """
     on_cpu = engine.provider.startswith('CPU')
     key = _key(engine, model, card, threads)
@@ -79,6 +85,10 @@ def runtime_parity(
         found = _kept(folder, key, model)
         if found is not None:
             return found
+    apart = require_images_apart(model, card, len(engine.input), say)
+    if engine.provider == REFERENCE and apart is not None:
+        _keep(folder, key, model, apart, say)
+        return apart
     say(f'comparing {engine.name} on {engine.provider} with ONNX Runtime on the CPU')
     precision = 'cpu' if on_cpu else 'fp32'
     parity = measure_parity(engine, model, card, precision=precision, stored=_FRAMES)

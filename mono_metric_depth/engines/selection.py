@@ -46,20 +46,22 @@ def open_engine(
 
     A TensorRT engine that is not in the cache is built, which can take minutes. Whatever is not
     ONNX Runtime on the CPU is compared with that. What gives other depth is refused, with
-    ``auto``, too: nobody would see it.
+    ``auto``, too: nobody would see it. So is, on every engine, a network that mixes the images of
+    a batch where it is given several.
 
     Args:
         path: ONNX file.
         card: Its card.
         engine: One of :data:`ENGINES`. ``auto`` takes TensorRT where a GPU and the bindings are
-            there, else OpenVINO where it is installed and ONNX Runtime knows no GPU, else ONNX
-            Runtime; the others never fall back.
+            there, else OpenVINO where it is installed, loads the model and ONNX Runtime knows no
+            GPU, else ONNX Runtime; the others never fall back.
         precision: Of a TensorRT engine, one of :data:`PRECISIONS`.
         batch: Most images at once; a TensorRT engine takes any number up to it.
         threads: Of an engine on CPUs; 0 for as many as there are cores.
         cache: Folder of TensorRT engines and comparisons; the user's own cache if left out.
         say: Tells the operator what is done, and what runs a model where there is no GPU.
-        warn: Says so where there is one, or where engines for one were built.
+        warn: Says so where there is one, or where engines for one were built; and where OpenVINO
+            is installed and cannot be used.
         on_step: Called now and then while an engine is built; what it raises ends that.
 
     Returns:
@@ -76,13 +78,14 @@ def open_engine(
         if value not in allowed:
             msg = f'{name} must be one of {", ".join(allowed)}, got {value!r}'
             raise ValueError(msg)
-    folder = cache or default_cache()
+    folder, chosen_here = cache or default_cache(), engine == 'auto'
     if engine in {'auto', 'tensorrt'}:
         try:
             bindings, gpu = usable_tensorrt()
         except EngineError as err:
             if engine == 'tensorrt':
-                raise
+                msg = f'{err}. Until that is mended take engine auto, which runs on what is there'
+                raise EngineError(msg) from err
             engine = _without_tensorrt()
             wanted = gpu_devices() or has_engines(folder, Path(path).stem)
             (warn if wanted else say)(f'{engine} runs the model, not TensorRT: {err}')
@@ -101,17 +104,30 @@ def open_engine(
                 on_step=on_step,
             )
             return open_built_engine(request)
-    kind = OpenVinoEngine if engine == 'openvino' else OnnxRuntimeEngine
-    runtime = kind(path, card, batch=batch, threads=threads)
-    runtime.warm_up()
-    if runtime.provider != REFERENCE:
+    try:
+        runtime = _loaded(engine, path, card, batch, threads)
+    except EngineError as err:
+        if not (chosen_here and engine == 'openvino'):
+            raise
+        warn(f'onnxruntime runs the model, not openvino: {err}')
+        runtime = _loaded('onnxruntime', path, card, batch, threads)
+    if runtime.provider != REFERENCE or len(runtime.input) > 1:
         try:
-            runtime.parity = runtime_parity(
-                runtime, path, card, threads=threads, folder=folder, say=say
-            )
+            parity = runtime_parity(runtime, path, card, threads=threads, folder=folder, say=say)
         except BaseException:
             runtime.close()
             raise
+        if runtime.provider != REFERENCE:
+            runtime.parity = parity
+    return runtime
+
+
+def _loaded(
+    engine: str, path: Path | str, card: ModelCard, batch: int, threads: int
+) -> OpenVinoEngine | OnnxRuntimeEngine:
+    kind = OpenVinoEngine if engine == 'openvino' else OnnxRuntimeEngine
+    runtime = kind(path, card, batch=batch, threads=threads)
+    runtime.warm_up()
     return runtime
 
 

@@ -24,6 +24,11 @@ LARGEST_UNUSABLE = 0.02
 LARGEST_MISSING = 0.25
 #: A value that so many of these share exactly is no depth of theirs.
 _ONE_VALUE = 0.1
+#: Output that varies by no more than this share of itself within an image is constant in effect.
+_LEAST_VARIATION = 0.01
+#: A pixel that varies by no more than this share of itself from image to image is the same in all.
+#: Less is allowed than above: a road looks much the same in all images, and is as far away.
+_SAME = 1e-3
 _PIXELS = 4000
 
 
@@ -42,8 +47,8 @@ class ObservedOutput:
         missing: Of the pixels that must have depth, the share without: by what they have instead,
             ``NaN``, ``infinite``, ``negative``, ``zero``, ``one value``; the mean over frames.
             Those must whose true depth is known; where none is, those below the horizon.
-        unchanged: Share of these pixels whose output is the same in all frames; 0 where these
-            show one and the same image.
+        unchanged: Share of these pixels whose output is the same in all frames, but for 0.1 %; 0
+            where these show one and the same image.
         nearness: Median over frames of the rank correlation of the network's inverse depth with
             true inverse depth, or, where no truth is known, with the row (in an image of a road
             what lies lower is nearer). 1 if the kind is right, -1 if it is the reverse.
@@ -74,10 +79,11 @@ def observe_output(estimator: DepthEstimator, frames: Iterable[Frame]) -> Observ
     Raises:
         EstimatorError: If a frame has no usable depth at all, or cannot be aligned.
         EngineError: If the runtime fails.
-        OutputKindError: If there is no frame, or the output is the same everywhere.
+        OutputKindError: If there is no frame, or the output is the same everywhere in each image,
+            but for 1 %.
     """
     rng = np.random.default_rng(0)
-    outputs, unusable, with_rows, with_truth = [], [], [], []
+    outputs, unusable, with_rows, with_truth, variations = [], [], [], [], []
     missing: list[dict[str, float]] = []
     unchanged = _Unchanged()
     for frame in frames:
@@ -86,6 +92,7 @@ def observe_output(estimator: DepthEstimator, frames: Iterable[Frame]) -> Observ
         inverse = np.where(seen, estimate.inverse_depth, np.nan)
         output = estimator.engine.output[0, 0]
         outputs.append(rng.choice(output[seen], _PIXELS))
+        variations.append(_variation(outputs[-1]))
         unusable.append(np.mean(~np.isfinite(inverse[seen])))
         rows = np.broadcast_to(np.arange(len(inverse), dtype=float)[:, None], inverse.shape)
         with_rows.append(_rank_correlation(inverse, rows, rng))
@@ -106,10 +113,15 @@ def observe_output(estimator: DepthEstimator, frames: Iterable[Frame]) -> Observ
     nearness = nearness or [value for value in with_rows if np.isfinite(value)]
     raw = np.concatenate(outputs)
     raw = raw[np.isfinite(raw)]
-    if not nearness or np.ptp(raw) == 0:
-        msg = f'the network puts out {raw[0]:g} everywhere: that is no depth'
+    low, median, high = np.quantile(raw, [0.01, 0.5, 0.99]) if len(raw) else np.full(3, np.nan)
+    variation = float(np.median(variations))
+    if not nearness or variation <= _LEAST_VARIATION:
+        msg = (
+            f'the network puts out {low:.6g} .. {high:.6g}, as good as the same everywhere (it '
+            f'varies by {variation:.2%} within an image; more than {_LEAST_VARIATION:.0%} is '
+            'needed): that is no depth'
+        )
         raise OutputKindError(msg)
-    low, median, high = np.quantile(raw, [0.01, 0.5, 0.99])
     return ObservedOutput(
         len(outputs),
         float(low),
@@ -182,6 +194,15 @@ def _require_depth(observed: ObservedOutput, kind: str) -> None:
         raise OutputKindError(msg)
 
 
+def _variation(output: NDArray[np.float32]) -> float:
+    """By what share of itself an image's output varies, from the 1st percentile to the 99th."""
+    known = output[np.isfinite(output)]
+    low, middle, high = np.quantile(known, [0.01, 0.5, 0.99]) if len(known) else np.zeros(3)
+    if low == high:
+        return 0.0
+    return float((high - low) / abs(middle)) if middle else float('inf')
+
+
 def _missing(output: NDArray[np.float32], inverse: NDArray[np.float32]) -> dict[str, float]:
     """Share of pixels without depth, by what they have instead."""
     without = ~np.isfinite(inverse) | (inverse == 0)
@@ -221,7 +242,7 @@ class _Unchanged:
             return
         self._images += 1
         self._counted |= counted
-        self._changed |= output != self._output
+        self._changed |= ~np.isclose(output, self._output, rtol=_SAME, atol=0)
 
     @property
     def share(self) -> float:
