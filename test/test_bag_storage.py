@@ -488,7 +488,7 @@ def test_metadata_that_lie_about_messages_are_not_believed(
 @pytest.mark.parametrize(
     ('name', 'content', 'hint'),
     [
-        ('missing', None, 'is no drive'),
+        ('missing', None, 'is no drive: .*; nothing lies at .*missing'),
         ('a.db3', b'rubbish' * 1000, 'mend it with sqlite3\'s ".recover"'),
         ('a.db3', b'', 'the file is empty'),
         ('a.mcap', b'rubbish', 'it is no MCAP file'),

@@ -534,42 +534,43 @@ def test_drives_that_a_model_has_seen_are_named() -> None:
     assert seen_before(model, ['world:suburb:1000', 'world:country:7']) == []
 
 
-def test_images_that_lay_where_a_bag_is_damaged_are_counted(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def noise_bag(bag: Path, count: int) -> tuple[list[Frame], Path]:
+    """Frames of a bag, and the file in it."""
     rng = np.random.default_rng(0)
     frames = [
         Frame(i * 10**8, rng.integers(0, 255, (32, 64, 3), np.uint8), TINY_CAMERA, ROWS.copy())
-        for i in range(120)
+        for i in range(count)
     ]
-    bag = tmp_path / 'bag'
     write_drive(bag, frames)
     (file,) = bag.glob('*.mcap')
+    return frames, file
+
+
+def test_images_that_lay_where_a_bag_is_damaged_are_counted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, file = noise_bag(tmp_path / 'bag', 120)
     data = bytearray(file.read_bytes())
     place = data.index(frames[3].image.tobytes()[:200])
     data[place : place + 100] = bytes(100)
     file.write_bytes(data)
     with pytest.raises(SystemExit) as caught:
-        run(model, '--data', bag, '--output', tmp_path / 'out', '--control', '--every', 10)
+        run(
+            model,
+            *('--data', file.parent, '--output', tmp_path / 'out', '--control', '--every', 10),
+        )
     assert caught.value.code == 3
     read = numbers(tmp_path / 'out')['models'][0]['images']
     last = capsys.readouterr().err.splitlines()[-1]
     # Each tenth image of those that can be read, and a tenth of the others.
-    assert f'left out: {13 - read} of 13 of {bag}' in last
+    assert f'left out: {13 - read} of 13 of {file.parent}' in last
     assert 1 <= read <= 9
 
 
 def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng = np.random.default_rng(0)
-    frames = [
-        Frame(i * 10**8, rng.integers(0, 255, (32, 64, 3), np.uint8), TINY_CAMERA, ROWS.copy())
-        for i in range(240)
-    ]
-    bag = tmp_path / 'bag'
-    write_drive(bag, frames)
-    (file,) = bag.glob('*.mcap')
+    _, file = noise_bag(tmp_path / 'bag', 240)
     file.write_bytes(file.read_bytes()[: int(0.7 * file.stat().st_size)])
     with pytest.raises(SystemExit) as caught:
         run(model, '--data', file, '--output', tmp_path / 'out', '--control', '--every', 10)

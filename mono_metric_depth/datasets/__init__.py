@@ -179,6 +179,8 @@ def open_sequence(name: str, device: str = 'cpu') -> FrameSequence:
         f'{name!r} is no drive: expected a folder with a sequence.json, a ROS 2 bag (folder, '
         f'.mcap or .db3), {shapes}, or world:DOMAIN:SEED'
     )
+    if not path.exists():
+        msg += f'; nothing lies at {path}'
     if path.is_dir() and any(file.suffix.lower() in {'.png', '.jpg'} for file in path.iterdir()):
         msg += (
             f'. For these images write {path / "camera.yaml"}: width, height, fx, fy, cx, cy (px)'
