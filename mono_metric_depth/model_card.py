@@ -286,7 +286,7 @@ def read_card(path: Path | str) -> ModelCard:
             'this package, or make a model of it with import_model'
         )
         raise ModelCardError(msg)
-    if not owns_card(path):
+    if not _is_of_its_network(path, metadata):
         msg = (
             f'{path}: the network was changed after its card was written (edited, quantised, '
             'simplified), so its scale is not known; take the model as it was, or make one of '
@@ -310,8 +310,13 @@ def owns_card(path: Path) -> bool:
     """
     try:
         metadata = read_metadata(path)
-        if METADATA_KEY not in metadata:
-            return False
+    except OnnxFileError as err:
+        raise ModelCardError(str(err)) from err
+    return METADATA_KEY in metadata and _is_of_its_network(path, metadata)
+
+
+def _is_of_its_network(path: Path, metadata: dict[str, str]) -> bool:
+    try:
         return NETWORK_KEY not in metadata or metadata[NETWORK_KEY] == network_sha256(path)
     except OnnxFileError as err:
         raise ModelCardError(str(err)) from err
