@@ -137,12 +137,15 @@ class Robot:
         put_stamp(info, next_stamp() if stamp is None else stamp)
         self._info.publish(info)
 
-    def ask(self, image: Any, info: CameraInfo, **options: Any) -> list[Any]:
+    def ask(
+        self, image: Any, info: CameraInfo, *, stamps: list[int] | None = None, **options: Any
+    ) -> list[Any]:
         """Send a frame until it is answered on every output listened to.
 
-        The inputs are best effort, and discovery takes its time.
+        The inputs are best effort, and discovery takes its time. Every try has a stamp (ns) of
+        its own; ``stamps`` gets them all, for who else may hear an answer that is missed here.
         """
-        stamps: list[int] = []
+        stamps = [] if stamps is None else stamps
         topics = list(self.answers)
 
         def answered() -> int | None:
