@@ -6,7 +6,9 @@
 
 The rate of ``replay`` (reading, decoding, the network, clouds, previews, writing) is divided by
 that of the estimator alone on the same images in memory, taken turn by turn in one process;
-median, least and largest of the rounds. Processor time is that of the whole process. Memory is
+median, least and largest of the rounds. Processor time is that of the whole process: where that of
+an image, over all cores, comes near the network's time, the network is not what bounds the rate.
+So there is a larger network, too (ResNet-18, untrained), which is. Memory is
 the largest resident set of a ``replay`` process on a short bag and on one ten times as long; the
 slope between them is what each further GB costs.
 
@@ -17,6 +19,7 @@ printed, and the page is left as it is.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import platform
 import statistics
@@ -35,10 +38,13 @@ from stages import processor
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets.bag import camera_info_message, image_message, new_bag
-from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
 from mono_metric_depth.evaluation.bag_replay import BagReplay
 from mono_metric_depth.evaluation.depth_messages import STORE, OutputOptions
 from mono_metric_depth.image import Image
+from mono_metric_depth.model_card import read_card
+from mono_metric_depth.training.export import export_onnx
+from mono_metric_depth.training.networks import build_depth_network
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'replay.md'
 #: What else may run (cores): the kernel writes the files.
@@ -52,6 +58,7 @@ COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 class Rate:
     """Images per second of the network and of replay, and processor time of each image (ms)."""
 
+    network: str
     kind: str
     alone: float
     replay: float
@@ -62,7 +69,7 @@ class Rate:
         """Of the table."""
         low, high = min(self.ratios), max(self.ratios)
         return (
-            f'| {self.kind} | {self.alone:.1f} | {self.replay:.1f} | '
+            f'| {self.network} | {self.kind} | {self.alone:.1f} | {self.replay:.1f} | '
             f'**{statistics.median(self.ratios):.2f}** ({low:.2f} .. {high:.2f}) | '
             f'{self.processor[0]:.1f} ms | {self.processor[1]:.1f} ms |'
         )
@@ -77,14 +84,22 @@ def main() -> None:
     parser.add_argument('--output', type=Path, default=PAGE)
     options = parser.parse_args()
     threads = options.network_threads
-    estimator = DepthEstimator.load(threads=threads)
+    cv2.setNumThreads(1)  # as the command does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        larger = folder / 'resnet18.onnx'
+        card = dataclasses.replace(read_card(DEFAULT_MODEL), name='resnet18', provenance={})
+        export_onnx(build_depth_network('resnet18'), card, larger)
+        models = [DEFAULT_MODEL, larger]
         start, before = time.perf_counter(), busy_seconds()
-        rates = [
-            rate_of(kind, estimator, folder, options.frames, options.rounds)
-            for kind in ('raw', 'JPEG')
-        ]
+        rates = []
+        for model in models:
+            estimator = DepthEstimator.load(model, threads=threads)
+            (folder / model.stem).mkdir()
+            rates += [
+                rate_of(kind, estimator, folder / model.stem, options.frames, options.rounds)
+                for kind in ('raw', 'JPEG')
+            ]
         others = (busy_seconds() - before) / (time.perf_counter() - start)
         memory = [memory_row(kind, folder, threads) for kind in ('raw', 'JPEG')]
     lines = [
@@ -94,9 +109,9 @@ def main() -> None:
         '',
         f'{CAMERA.width}x{CAMERA.height}, depth, cloud and preview of each image, MCAP to MCAP:',
         '',
-        '| images | network alone | replay | share | processor time of an image, network alone | '
-        'replay |',
-        '|---|---:|---:|---:|---:|---:|',
+        '| network | images | network alone | replay | share | processor time of an image, '
+        'network alone | replay |',
+        '|---|---|---:|---:|---:|---:|---:|',
         *(rate.row() for rate in rates),
         '',
         '| images | memory, short bag | ten times as long | each further GB |',
@@ -105,7 +120,7 @@ def main() -> None:
         '',
         f'Images per second, median of {options.rounds} rounds; least and largest share. '
         f'{processor()} ({platform.machine()}), {os.cpu_count()} cores, {threads} of them for the '
-        f'network ({estimator.engine.name}, {estimator.card.name}); other programs took '
+        f'network ({estimator.engine.name}); other programs took '
         f'{others:.2f} of a core.',
     ]
     text = '\n'.join(lines) + '\n'
@@ -148,7 +163,7 @@ def rate_of(kind: str, estimator: DepthEstimator, folder: Path, frames: int, rou
         statistics.median(column) for column in zip(*found, strict=True)
     )
     ratios = [taken[2] / taken[0] for taken in found]
-    return Rate(kind, alone, rate, ratios, (alone_busy, busy))
+    return Rate(estimator.card.name, kind, alone, rate, ratios, (alone_busy, busy))
 
 
 def timed(work: Callable[[], None], frames: int) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 from rosbags.rosbag2 import StoragePlugin
 from tqdm import tqdm
 
@@ -128,6 +129,8 @@ def _replay(options: argparse.Namespace) -> None:
         rectified=options.rectified,
     )
     storage = options.storage or _storage(options.bag)
+    # Each stage has a thread; OpenCV's own would be more of them than cores.
+    cv2.setNumThreads(1)
     # With all of them for the network, reading and writing would wait, and it for them.
     threads = options.threads or max((os.cpu_count() or 2) - 1, 1)
     estimator = DepthEstimator.load(options.model, threads=threads)
