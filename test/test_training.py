@@ -374,6 +374,21 @@ def test_one_domain_trains_alone(
     assert any(moved) != supervised  # without view reconstruction no motion is learnt
 
 
+def test_supervision_alone_looks_at_one_frame(
+    recipe_file: Path, tmp_path: Path, rendered: Path
+) -> None:
+    changes = {'target': [], 'target_batch': 0, 'reconstruction_weight': 0.0}
+    trainer = Trainer(load_recipe(recipe_file, **changes), tmp_path / 'run', cache=rendered)
+    batch = MixedBatches(drives('source', 10), [], 2, 0, seed=0).batch(0)
+    black = batch.images.clone()
+    black[1:] = 0
+    losses = [
+        trainer._loss(dataclasses.replace(batch, images=images))[0]
+        for images in (batch.images, black)
+    ]
+    assert torch.equal(*losses)
+
+
 def test_networks_start_sane_and_small() -> None:
     torch.manual_seed(0)
     network, pose = build_depth_network('default', 3).eval(), PoseNetwork().eval()
@@ -595,3 +610,6 @@ def test_the_shipped_configurations_write_every_entry_down() -> None:
     assert paper.source_depth_weight == 0 < supervised.source_depth_weight
     changed = {'name': paper.name, 'source_depth_weight': 0.0}
     assert dataclasses.replace(supervised, **changed) == paper
+    shipped = load_recipe(config / 'supervised.yaml')
+    assert not shipped.target
+    assert shipped.reconstruction_weight == 0

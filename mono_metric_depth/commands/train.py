@@ -17,6 +17,8 @@ from mono_metric_depth.commands import (
     require_device,
 )
 
+_SHIPPED = ('source_supervised', 'one_scalar', 'supervised')
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a model."""
@@ -28,8 +30,8 @@ def _train(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog='train', description=__doc__)
     parser.add_argument(
         '--config',
-        default='source_supervised',
-        help='recipe: a YAML file, or source_supervised (the default) or one_scalar',
+        default=_SHIPPED[0],
+        help=f'recipe: a YAML file, or one of {", ".join(_SHIPPED)}; the first if left out',
     )
     parser.add_argument('--folder', type=Path, default=Path('training'), help='checkpoints, log')
     parser.add_argument('--output', type=Path, help='the model; FOLDER/NAME.onnx by default')
@@ -45,7 +47,7 @@ def _train(arguments: list[str] | None) -> None:
     changes: dict[str, Any] = {} if options.steps is None else {'steps': options.steps}
     if options.network is not None:
         changes |= {'network': options.network, 'name': options.network}
-    named = options.config in ('source_supervised', 'one_scalar')
+    named = options.config in _SHIPPED
     path = configuration_file(f'{options.config}.yaml') if named else Path(options.config)
     recipe = load_recipe(path, **changes)
     train_recipe(

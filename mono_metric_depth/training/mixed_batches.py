@@ -64,14 +64,17 @@ class MixedBatch:
         names = ('images', 'colours', 'seen', 'depth', 'intrinsics')
         return dataclasses.replace(self, **{n: getattr(self, n).pin_memory() for n in names})
 
-    def views(self) -> tuple[Tensor, Tensor]:
+    def views(self, frames: int = 3) -> tuple[Tensor, Tensor]:
         """What was taken, and what the networks see: colours changed, noise added.
 
+        Args:
+            frames: How many of current, previous and next frame are looked at.
+
         Returns:
-            Two tensors (3, b, 3, h, w) float32, the first in 0..1, both channels last in memory:
-            current, previous and next frame.
+            Two tensors (frames, b, 3, h, w) float32, the first in 0..1, both channels last in
+            memory.
         """
-        taken = self.images.permute(0, 1, 4, 2, 3).float() / 255
+        taken = self.images[:frames].permute(0, 1, 4, 2, 3).float() / 255
         brightness, contrast, saturation, gamma, noise = (
             self.colours[:, i].view(1, -1, 1, 1, 1) for i in range(5)
         )
@@ -82,7 +85,7 @@ class MixedBatch:
         view = ((view - mean) * contrast + mean).clamp(0, 1) ** gamma
         generator = torch.Generator(view.device).manual_seed(self.noise_seed)
         # One field for the whole batch: it is drawn alike however the batch is divided.
-        grain = torch.randn((3, 1, *view.shape[2:]), generator=generator, device=view.device)
+        grain = torch.randn((frames, 1, *view.shape[2:]), generator=generator, device=view.device)
         return taken, view + grain * noise
 
 

@@ -49,19 +49,19 @@ class MixedLoss(nn.Module):
             images, of the half where it is less; ``agreement``, correlation of the mean log depth
             of both halves, if there are two; ``motion``, mean translation.
         """
-        taken, jittered = batch.views()
-        inputs = (jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * batch.seen
-        current, previous, following = (
-            view.contiguous(memory_format=torch.channels_last) for view in inputs
-        )
         recipe = self._recipe
         consistent, moving = recipe.geometry_weight > 0, recipe.reconstruction_weight > 0
+        # Supervision alone looks at one frame.
+        taken, jittered = batch.views(3 if moving else 1)
+        inputs = (jittered - NORMALISATION.mean[0]) / NORMALISATION.std[0] * batch.seen
+        current, *others = (view.contiguous(memory_format=torch.channels_last) for view in inputs)
         motion = None
         # Convolutions in 16 bits; warping, SSIM and the head's exponential stay in 32.
         with torch.autocast(batch.images.device.type, torch.bfloat16, self._sixteen_bit):
             depths = self.depth_network(current)
-            earlier = self.depth_network(previous)[0] if consistent else None
+            earlier = self.depth_network(others[0])[0] if consistent else None
             if moving:
+                previous, following = others
                 # One pass for both pairs: twice the batch costs less than two passes.
                 motion = self.pose_network(
                     torch.cat([previous, current]), torch.cat([current, following])
