@@ -190,7 +190,7 @@ def test_one_damaged_calibration_leaves_the_other_images(root: Path) -> None:
         (_camera(lambda d: d['intrinsic'].update(u0=300)), DatasetError, 'does not fit images of'),
         (
             lambda r: scene.write_image(r / IMAGE, (1024, 512), (1, 2, 3)),
-            DatasetError,
+            DamagedFrameError,
             'is 1024x512, but calibration and disparity are for 2048x1024',
         ),
         (

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bags import Message, info, raw, write_bag
 from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.camera import Camera
@@ -565,6 +566,36 @@ def test_images_that_lay_where_a_bag_is_damaged_are_counted(
     # Each tenth image of those that can be read, and a tenth of the others.
     assert f'left out: {13 - read} of 13 of {file.parent}' in last
     assert 1 <= read <= 9
+
+
+def test_images_of_another_size_are_named_and_counted_and_the_others_evaluated(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages: list[Message] = []
+    for index in range(6):
+        stamp = index * 10**8
+        odd = np.zeros((12, 20, 3), np.uint8) if index in (0, 4) else None
+        whole = np.full((32, 64, 3), 40 + index, np.uint8)
+        messages += [
+            info(stamp, camera=TINY_CAMERA),
+            raw(stamp, whole if odd is None else odd),
+            raw(stamp, ROWS.astype(np.float32), '/camera/depth_truth', '32FC1'),
+        ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    with pytest.raises(SystemExit) as caught:
+        run(model, '--data', bag, '--output', tmp_path / 'out', '--control', bag)
+    assert caught.value.code == 3
+    said = capsys.readouterr()
+    assert 'left out 2 images: unreadable' in said.out
+    for index in (0, 4):
+        assert (
+            f'{bag} frame {index}: {bag}: /camera/image_raw, message {index}: it is 20x12'
+            in said.out
+        )
+    assert said.err.splitlines()[-1].endswith(f'left out: 2 of 6 of {bag}')
+    document = numbers(tmp_path / 'out')
+    assert document['models'][0]['images'] == document['control']['images'] == 4
+    assert document['skipped']['unreadable']['images'] == 2
 
 
 def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(

@@ -40,6 +40,8 @@ _CHUNK = 8
 _EARLY = 20
 #: Ground truth may begin late in a drive; after so many frames without any it has none.
 _LATE = 100
+#: The reason of images that are damaged, or of another camera than their drive's.
+UNREADABLE = 'unreadable'
 #: So many of the drives that were left out are named in a line.
 _NAMED = 5
 
@@ -63,6 +65,11 @@ class Skipped:
     message: str
     true_median: float = math.nan
 
+    @property
+    def described(self) -> str:
+        """Which image, and what was found."""
+        return f'{self.drive} frame {self.index}: {self.message}'
+
 
 @dataclass
 class Evaluation:
@@ -80,19 +87,16 @@ class Evaluation:
     failed: dict[str, str] = field(default_factory=dict)
     reused: int = 0
 
-    def reasons(self, drive: str | None = None) -> dict[str, tuple[int, Skipped]]:
-        """How many images were left out for each reason, of all or one drive; the first of them.
+    def reasons(self, drive: str | None = None) -> dict[str, list[Skipped]]:
+        """Images that were left out, each once, by reason; of all drives or one.
 
         Those of drives that were left out as a whole do not count.
         """
-        skipped = [s for s in self.skipped if s.drive == (drive or s.drive)]
-        if drive is None:
-            skipped = [s for s in skipped if s.drive not in self.failed]
-        counts = Counter(
-            reason for _, _, reason in {(s.drive, s.index, s.reason) for s in skipped}
-        )
-        first = {s.reason: s for s in reversed(skipped)}
-        return {reason: (count, first[reason]) for reason, count in counts.items()}
+        found: dict[str, dict[tuple[str, int], Skipped]] = defaultdict(dict)
+        for s in self.skipped:
+            if s.drive == drive or drive is None and s.drive not in self.failed:
+                found[s.reason].setdefault((s.drive, s.index), s)
+        return {reason: list(images.values()) for reason, images in found.items()}
 
     def require_images(self, drives: Sequence[DriveFrames]) -> None:
         """Leave out drives of which no image could be compared.
@@ -108,8 +112,8 @@ class Evaluation:
                 any(each.drive == drive.name for each in errors) for errors in self.errors
             ):
                 reasons = '; '.join(
-                    f'{count} {reason}, first frame {first.index}: {first.message}'
-                    for reason, (count, first) in self.reasons(drive.name).items()
+                    f'{len(images)} {reason}, first frame {images[0].index}: {images[0].message}'
+                    for reason, images in self.reasons(drive.name).items()
                 )
                 why = f'none of its {len(drive.indices)} frames can be compared: {reasons}'
                 self.failed[drive.name] = why
@@ -308,7 +312,7 @@ class _Worker:
                 frame = sequence[index]
             except (DatasetError, OSError) as err:
                 outcomes += [
-                    (n, Skipped(n, drive.name, index, 'unreadable', str(err))) for n in lacking
+                    (n, Skipped(n, drive.name, index, UNREADABLE, str(err))) for n in lacking
                 ]
                 continue
             outcomes += [(n, self._compare(n, frame, drive, index)) for n in lacking]

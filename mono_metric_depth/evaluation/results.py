@@ -112,8 +112,8 @@ def gather(
         compare(a.candidate.name, a.errors, b.candidate.name, b.errors) for a, b in pairs
     ]
     skipped = {
-        reason: (count, f'{one.drive} frame {one.index}: {one.message}')
-        for reason, (count, one) in evaluation.reasons().items()
+        reason: (len(images), images[0].described)
+        for reason, images in evaluation.reasons().items()
     }
     warnings = _warnings(evaluation, first, drives, protocol)
     for result in models:
