@@ -598,6 +598,31 @@ def test_images_of_another_size_are_named_and_counted_and_the_others_evaluated(
     assert document['skipped']['unreadable']['images'] == 2
 
 
+def test_a_recording_without_checksums_is_told_of_once_and_in_the_report(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        message
+        for name in ('left', 'right')
+        for stamp in range(0, 3 * 10**8, 10**8)
+        for message in (
+            info(stamp, f'/{name}/camera_info', TINY_CAMERA),
+            raw(stamp, np.zeros((32, 64, 3), np.uint8), f'/{name}/image_raw'),
+            raw(stamp, ROWS.astype(np.float32), f'/{name}/depth_truth', '32FC1'),
+        )
+    ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    _, checked = noise_bag(tmp_path / 'checked', 3)
+    data = ('--data', bag, checked.parent, '--control', '--output', tmp_path / 'out')
+    run(model, *data)
+    told = f'{bag}/bag.mcap carries no checksums: damage within its messages cannot be seen'
+    said = capsys.readouterr()
+    assert said.out.count('no checksums') == 1
+    assert f'mind: {told}' in said.out.splitlines()
+    assert 'no checksums' not in said.err
+    assert told in (tmp_path / 'out' / 'report.html').read_text()
+
+
 def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ class BagSequence:
         mount: How it is mounted, or None.
         lost: How many images lay where the bag is damaged.
         damage: What of the bag cannot be read, first of all; '' if nothing.
+        unchecked: Its files that carry no checksums.
 
     Raises:
         DatasetError: If the bag cannot be read, has no or several cameras, no usable camera_info
@@ -113,7 +114,9 @@ class BagSequence:
         wanted = {self.topic, info, depth, TF_STATIC} & topics.keys()
         if kind == POINT_CLOUD:
             wanted |= {TF} & topics.keys()
-        for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
+        self.unchecked: list[Path] = []
+        messages = bag_messages(storage, wanted, damage=damage, unchecked=self.unchecked)
+        for name, time, message_kind, data in messages:
             index.add(name, time, message_kind, data)
         self.lost = max(topics[self.topic].messages - len(index.images), 0) if damage else 0
         self.damage = damage[0] if damage else ''

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mono_metric_depth.datasets import DatasetError, sequence_names
+from mono_metric_depth.datasets.bag_storage import without_checksums
 from mono_metric_depth.evaluation.candidates import CONTROL, Candidate
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
 from mono_metric_depth.evaluation.evaluator import Evaluation
@@ -136,6 +137,8 @@ def _warnings(
         for drive in drives
         if drive.damage
     ]
+    files = dict.fromkeys(file for drive in drives for file in drive.unchecked)
+    found += filter(None, [without_checksums(files)])
     found += protocol.warnings(summary.images, {each.size for each in first.errors})
     if summary.units < _UNITS:
         found.append(
