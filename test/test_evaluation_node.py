@@ -300,10 +300,10 @@ def test_coverage_is_of_the_truth_that_the_camera_sees(
 )
 def test_where_the_lidar_is_may_be_a_list_or_a_text(drive: Drive, given: Any) -> None:
     node = drive.start(truth='lidar', lidar_transform=given)
-    assert node._given is not None
-    matrix, _ = node._given.transform('depth', 0, 'lidar', 0)
+    assert node._lidar is not None
     # A point ahead of the LiDAR is in front of the camera, half a metre higher.
-    assert matrix @ (10, 0, 0, 1) == pytest.approx((0, -0.5, 10, 1))
+    (moved,) = node._lidar.points(cloud(np.array([[10.0, 0, 0]])), FRAME)
+    assert moved == pytest.approx((0, -0.5, 10))
     told = node.describe_parameter('lidar_transform').description
     assert 'points of the LiDAR into the optical frame of depth' in told
 
@@ -322,7 +322,7 @@ def test_what_found_no_partner_is_counted(drive: Drive) -> None:
     )
     lines = node.summary().splitlines()
     count = node._pairs.waiting()[0]
-    assert f'  not compared, ended before its partner came: {count}' in lines
+    assert f'  not compared, ended before its ground truth came: {count}' in lines
     unused = node._pairs.unused + node._pairs.waiting()[1]
     assert f'  ground truth without depth within 0.02 s: {unused}' in lines
     compared, received = node._comparison, node._received
@@ -386,6 +386,11 @@ def without_info(drive: Drive) -> None:
     send_truth(drive, stamp)
 
 
+def with_other_info(drive: Drive) -> None:
+    without_info(drive)
+    drive.send('depth/camera_info', info_message(DEPTH), next(_stamps))
+
+
 def without_truth_info(drive: Drive) -> None:
     stamp = next(_stamps)
     send_depth(drive, stamp)
@@ -414,7 +419,8 @@ def without_fields(drive: Drive) -> None:
             'depth is in the frame camera_optical_frame, ground',
         ),
         (colours, {}, 'message', "its encoding is 'rgb8', depth images are 32FC1 or 16UC1"),
-        (without_info, {}, 'no camera_info', 'on /depth/camera_info has the stamp of a depth'),
+        (without_info, {}, 'no camera_info', 'nothing has arrived on /depth/camera_info'),
+        (with_other_info, {}, 'no camera_info', 'on /depth/camera_info has the stamp of a depth'),
         (without_truth_info, {}, 'no camera_info', 'no message has arrived on /truth/camera_info'),
         (without_fields, LIDAR, 'message', 'a cloud without z as FLOAT32'),
     ],
@@ -439,6 +445,24 @@ def test_a_silent_topic_is_named(drive: Drive) -> None:
         lambda: drive.says('nothing has arrived on /truth/image'),
         lambda: send_depth(drive, next(_stamps)),
     )
+
+
+def test_a_lidar_that_waits_for_camera_info_is_told_so(drive: Drive) -> None:
+    node = drive.start(**LIDAR)
+
+    def again() -> None:
+        stamp = next(_stamps)
+        drive.send('depth/image', depth_image(scene(DEPTH)), stamp)
+        drive.send('truth/points', cloud(points(scene(DEPTH), DEPTH)), stamp, 'lidar')
+
+    both = lambda: node._received['depth'] and node._received['truth']  # noqa: E731
+    drive.until(both, again)
+    told = len(drive.statuses)
+    drive.until(lambda: len(drive.statuses) >= told + 2, lambda: None)
+    assert drive.statuses[-1].message == 'nothing has arrived on /depth/camera_info'
+    lost = node._received['depth']
+    assert f'  not compared, no camera_info: {lost}' in node.summary().splitlines()
+    assert 'ended before' not in node.summary()
 
 
 def test_it_runs_by_the_clock_of_a_bag_and_says_at_its_end_what_it_found(drive: Drive) -> None:
