@@ -27,6 +27,7 @@ from mono_metric_depth.datasets import (
     DatasetError,
     bag_sequence,
     open_sequence,
+    said_once,
 )
 from mono_metric_depth.datasets.bag import new_bag, read_messages, write_drive
 from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, without_checksums
@@ -204,7 +205,7 @@ def test_no_damaged_byte_becomes_depth_or_an_image(
         data[draw.randrange(len(data) * 9 // 10)] ^= 1 << draw.randrange(8)
         file.write_bytes(data)
         caplog.clear()
-        bag_sequence._TOLD.clear()
+        said_once._SAID.clear()
         sequence = open_sequence(str(tmp_path / 'bag'))
         for frame in sequence:
             number = (frame.stamp - FIRST) // STEP

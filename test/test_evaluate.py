@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bags import Message, info, raw, write_bag
+from bags import FIRST, Message, info, raw, static_transform, transforms, write_bag
 from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.camera import Camera
@@ -621,6 +621,35 @@ def test_a_recording_without_checksums_is_told_of_once_and_in_the_report(
     assert f'mind: {told}' in said.out.splitlines()
     assert 'no checksums' not in said.err
     assert told in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_what_is_wrong_with_a_bag_is_said_once_by_all_processes_and_the_report(
+    model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    backwards = ('base_link', 'camera_optical_frame', (0, 0, 1), (0.5, 0.5, -0.5, -0.5))
+    messages = [transforms(static_transform(*backwards))]
+    for index in range(20):
+        stamp = FIRST + index * 10**8
+        messages += [
+            info(stamp, camera=TINY_CAMERA),
+            raw(stamp, np.full((32, 64, 3), index, np.uint8)),
+        ]
+        if index % 5:
+            truth = raw(stamp, ROWS.astype(np.float32), '/camera/depth_truth', '32FC1')
+            messages.append(truth)
+    messages.insert(5, (*info(FIRST)[:3], b'damaged'))
+    bag = write_bag(tmp_path / 'bag', messages)
+    (bag / 'metadata.yaml').write_text('nothing')
+    arguments = [model, '--data', bag, '--output', tmp_path / 'out', '--control']
+    evaluate.main([*map(str, arguments), '--processes', '2'])
+    said = [record.getMessage() for record in caplog.records]
+    for words in ('bag.mcap is read without it', 'skipped a message', 'mount', '16 of 20 images'):
+        assert [words in line for line in said].count(True) == 1, words
+    # The workers, in processes of their own, say nothing of it.
+    assert 'bag:' not in capfd.readouterr().err
 
 
 def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(

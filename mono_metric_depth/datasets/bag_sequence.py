@@ -30,18 +30,18 @@ from mono_metric_depth.datasets.bag_topics import (
     truth_topic,
 )
 from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
 from mono_metric_depth.datasets.transform_tree import TF, TransformTree
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 #: So many damaged places of a bag are named, the others counted.
 _NAMED = 5
 #: Most messages of a topic; what compresses well may unpack to more than there is memory for.
 _MOST_MESSAGES = 10_000_000
-#: What has been said.
-_TOLD: set[tuple[str, ...]] = set()
 
 
 def drive_names(path: Path, choice: str) -> list[str]:
@@ -135,18 +135,15 @@ class BagSequence:
             self.truth.index(index.depths, stamps, named=bool(named))
 
     def _tell(self, damage: list[str], read: int, messages: int) -> None:
-        """Say what cannot be read; once, however often the bag is opened."""
+        """Say what cannot be read."""
         lost = messages - read
         lost_too = f', {lost} {"are" if lost > 1 else "is"} lost' if lost > 0 else ''
-        lines = [
+        for line in (
             *damage[:_NAMED],
             *([f'{len(damage) - _NAMED} more places are damaged'] if len(damage) > _NAMED else []),
             f'{read} messages of {self.topic} are read{lost_too}',
-        ]
-        if (told := (self.name, *lines)) not in _TOLD:
-            _TOLD.add(told)
-            for line in lines:
-                _LOG.warning('%s: %s', self.name, line)
+        ):
+            _LOG.warning('%s: %s', self.name, line)
 
     def __len__(self) -> int:
         return len(self._entries)

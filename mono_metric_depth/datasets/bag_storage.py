@@ -22,10 +22,12 @@ from mono_metric_depth.datasets.decompression import (
     decompressed_message,
 )
 from mono_metric_depth.datasets.mcap_file import McapFile
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.datasets.sqlite_file import SqliteFile
 from mono_metric_depth.datasets.stored_topic import StoredTopic
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 
 #: Most of a message (bytes).
 _MOST = 1 << 29

@@ -30,10 +30,12 @@ from mono_metric_depth.datasets.nuscenes_tables import (
     read_tables,
     scene_names,
 )
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.frame import Frame
 
 SHAPE = 'nuScenes (the folder of v1.0-mini, samples and sweeps)'
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 _KINDS: Kinds = {
     'version': re.compile(r'v\d\.\d-\w+').fullmatch,
     'camera': re.compile(r'CAM_\w+').fullmatch,
