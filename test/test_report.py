@@ -239,7 +239,7 @@ def test_a_model_leads_only_where_the_images_show_it() -> None:
 @pytest.mark.parametrize(
     ('names', 'labels'),
     [
-        (['/data/run/bag#/front/image_raw'], ['bag /front/image_raw']),
+        (['/data/run/bag#/front/image_raw'], ['bag#/front/image_raw']),
         (
             [f'/d/c3#/camera_0{n}/image_raw/compressed,/lidar/points' for n in (1, 5)],
             ['camera_01', 'camera_05'],
@@ -251,13 +251,22 @@ def test_a_model_leads_only_where_the_images_show_it() -> None:
                 for c in (1, 5)
             ],
             [
-                'scene_01 CAMERA_01',
-                'scene_01 CAMERA_05',
-                'scene_02 CAMERA_01',
-                'scene_02 CAMERA_05',
+                'scene_01/...#CAMERA_01',
+                'scene_01/...#CAMERA_05',
+                'scene_02/...#CAMERA_01',
+                'scene_02/...#CAMERA_05',
             ],
         ),
-        (['/d/kitti/a', '/d/bag#/front/image_raw'], ['kitti a', 'bag front image_raw']),
+        (['/d/kitti/a', '/d/bag#/front/image_raw'], ['kitti/a', 'bag#/front/image_raw']),
+        (
+            ['/d/Scene01/clone', '/d/Scene01/fog', '/d/Scene20/fog'],
+            ['Scene01/clone', 'Scene01/fog', 'Scene20/fog'],
+        ),
+        (
+            [f'/d/{bag}#/{name}/image' for bag in 'ab' for name in ('left', 'right')],
+            ['a#/left', 'a#/right', 'b#/left', 'b#/right'],
+        ),
+        (['/d', '/d/a', '/d/a#b', '/d#a/b'], ['/d', '/d/a', '/d/a#b', '/d#a/b']),
         (['world:town:0', 'world:town:1'], ['world:town:0', 'world:town:1']),
     ],
 )
