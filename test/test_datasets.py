@@ -182,8 +182,12 @@ def test_a_damaged_folder_is_refused(
     [
         ('image/000001.png', None, 'image/000001.png: missing or damaged image'),
         ('image/000001.png', np.zeros((3, 3, 3), np.uint8), 'is 3x3, of another size than the'),
-        ('depth/000001.png', np.zeros((24, 40), np.uint8), 'not a 16-bit depth image'),
-        ('depth/000001.png', np.zeros((3, 3), np.uint16), 'or of another size'),
+        ('depth/000001.png', np.zeros((24, 40), np.uint8), '8 bits in 1 channel; store depth'),
+        (
+            'depth/000001.png',
+            np.zeros((3, 3), np.uint16),
+            'of another size: it is 3x3, its image 40x24',
+        ),
     ],
 )
 def test_a_damaged_image_is_named(

@@ -467,7 +467,7 @@ def test_depth_of_8_bits_is_no_ground_truth(drive: Path) -> None:
     write_ground_truth(drive)
     file = drive / 'proj_depth/groundtruth/image_02/0000000001.png'
     scene.write_image(file, SIZE, (1, 2, 3))
-    with pytest.raises(DamagedFrameError, match='not a 16-bit depth image'):
+    with pytest.raises(DamagedFrameError, match='no 16-bit depth image: it has 8 bits'):
         KittiDrive(drive)[1]
 
 
