@@ -34,7 +34,7 @@ from sensor_msgs.msg import Image as ImageMessage
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets.lidar import depth_from_points
 from mono_metric_depth.estimator import DepthEstimator
-from mono_metric_depth.evaluation.evaluator import unscaled_depth
+from mono_metric_depth.evaluation.frame_comparison import unscaled_depth
 from mono_metric_depth.evaluation.image_errors import image_errors
 from mono_metric_depth.evaluation.live_comparison import StampPairs
 from mono_metric_depth.evaluation.protocol import PROTOCOLS

@@ -21,6 +21,7 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation.comparison import leaders
 from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import ImageErrors, image_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
@@ -29,7 +30,7 @@ from mono_metric_depth.evaluation.report_pictures import (
     error_colours,
     points_off_the_road,
 )
-from mono_metric_depth.evaluation.summary import advice, leaders, summarise
+from mono_metric_depth.evaluation.summary import advice, summarise
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
 

@@ -31,7 +31,8 @@ from mono_metric_depth.evaluation.candidates import (
     model_candidates,
 )
 from mono_metric_depth.evaluation.drive_frames import DriveFrames, open_drives, shard
-from mono_metric_depth.evaluation.evaluator import UNREADABLE, Evaluation, evaluate, failures
+from mono_metric_depth.evaluation.evaluator import evaluate
+from mono_metric_depth.evaluation.outcomes import UNREADABLE, Evaluation, failures
 from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.results import Results, as_json, gather

@@ -13,18 +13,12 @@ from typing import Any
 from mono_metric_depth.datasets import DatasetError, sequence_names
 from mono_metric_depth.datasets.bag_storage import without_checksums
 from mono_metric_depth.evaluation.candidates import CONTROL, Candidate
+from mono_metric_depth.evaluation.comparison import Comparison, common_images, compare
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
-from mono_metric_depth.evaluation.evaluator import Evaluation
 from mono_metric_depth.evaluation.image_errors import ImageErrors
+from mono_metric_depth.evaluation.outcomes import Evaluation
 from mono_metric_depth.evaluation.protocol import Protocol
-from mono_metric_depth.evaluation.summary import (
-    SCALINGS,
-    Comparison,
-    Summary,
-    common_images,
-    compare,
-    summarise,
-)
+from mono_metric_depth.evaluation.summary import SCALINGS, Summary, summarise
 
 #: Fewer independent units say little; intervals over them are too narrow.
 _UNITS = 8
