@@ -417,11 +417,12 @@ def test_killed_it_leaves_what_the_next_run_goes_on_from(
     command = [sys.executable, '-m', 'mono_metric_depth.commands.replay', bag, '--output', output]
     command += ['--model', tiny_model, '--threads', '1', '--file-size', '1']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (part / 'replay_2.mcap').exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)  # however slow it is here, it is not done meanwhile
     assert 'is being written by another process' in refused(bag, output, '--file-size', 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
