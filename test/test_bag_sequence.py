@@ -37,6 +37,7 @@ from mono_metric_depth.datasets import (
     DamagedFrameError,
     DatasetError,
     bag_message_list,
+    bag_sequence,
     open_sequence,
     readable_frames,
 )
@@ -326,6 +327,19 @@ def test_an_image_whose_own_camera_info_is_another_is_named_and_the_rest_is_used
     read = list(readable_frames(sequence))
     assert [frame.stamp for frame in read] == [s for i, s in enumerate(stamps(4)) if i != odd]
     assert {frame.camera for frame in read} == {CAMERA}
+
+
+def test_a_camera_that_zooms_all_the_time_is_refused_before_its_views_fill_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = camera(30)
+    for index in range(10):
+        messages += [info(FIRST + STEP * (40 + index), camera=replace(CAMERA, fx=40.0 + index))]
+    path = write_bag(tmp_path / 'bag', messages)
+    assert len(open_sequence(str(path))) == 30
+    monkeypatch.setattr(bag_sequence, '_MOST_VIEWS', 9)
+    with pytest.raises(DatasetError, match='changes at .* from .*fx=33.* to .*fx=40'):
+        open_sequence(str(path))
 
 
 def test_an_image_of_which_nobody_knows_the_calibration_is_left_out(tmp_path: Path) -> None:

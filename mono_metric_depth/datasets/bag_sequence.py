@@ -42,6 +42,8 @@ _LOG.addFilter(said_once)
 _NAMED = 5
 #: Most messages of a topic; what compresses well may unpack to more than there is memory for.
 _MOST_MESSAGES = 10_000_000
+#: So many calibrations are no few messages that went wrong: the camera zooms.
+_MOST_VIEWS = 100
 
 
 def drive_names(path: Path, choice: str) -> list[str]:
@@ -272,6 +274,16 @@ class _Index:
             except CameraError as err:
                 self._view = str(err)
         self._views.setdefault(self._view, array('q')).append(stamp)
+        if len(self._views) > _MOST_VIEWS:
+            raise self._changing()
+
+    def _changing(self) -> DatasetError:
+        first, second, *_ = self._views
+        return DatasetError(
+            f'{self._name}: {self._info} changes at {self._views[second][0] * 1e-9:.3f} s, '
+            f'from {first} to {second}; one drive has one camera: fix zoom and calibration '
+            'while recording, or cut the bag there (ros2 bag convert)'
+        )
 
     def camera(self) -> Camera:
         """The camera of most camera_info, once it is known to fit images."""
@@ -288,13 +300,7 @@ class _Index:
             msg = f'{self._name}: {self._info}: {camera}'
             raise DatasetError(msg)
         if 2 * len(self._views[camera]) <= sum(map(len, self._views.values())):
-            first, second, *_ = self._views
-            msg = (
-                f'{self._name}: {self._info} changes at {self._views[second][0] * 1e-9:.3f} s, '
-                f'from {first} to {second}; one drive has one camera: fix zoom and calibration '
-                'while recording, or cut the bag there (ros2 bag convert)'
-            )
-            raise DatasetError(msg)
+            raise self._changing()
         if self._sizes and (camera.width, camera.height) not in self._sizes:
             msg = f'{self._name}: {self._topic}: {_misfit(max(self._sizes), camera)}'
             raise DatasetError(msg)
