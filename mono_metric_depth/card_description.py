@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mono_metric_depth.model_card import ModelCard
@@ -99,4 +99,11 @@ def _optional_lines(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A JSON value of the provenance as a person writes it; there are few levels of it."""
+    if isinstance(value, Mapping):
+        return '; '.join(f'{key} {_plain(item)}' for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ', '.join(map(_plain, value))
+    if value is None or isinstance(value, bool):
+        return {None: 'none', False: 'no', True: 'yes'}[value]
+    return str(value)

@@ -37,6 +37,7 @@ from mono_metric_depth.datasets import (
     DamagedFrameError,
     DatasetError,
     bag_message_list,
+    bag_sequence,
     open_sequence,
     readable_frames,
 )
@@ -261,12 +262,11 @@ SMALL = picture(5, 20, 12)
             [info(FIRST, '/a/camera_info'), info(FIRST, '/b/camera_info'), raw(FIRST, SMALL)],
             'no /camera/camera_info for /camera/image_raw, and several others: /a/camera_info',
         ),
-        (
-            [*camera(), raw(FIRST + STEP * 9, SMALL)],
-            'is 20x12, but its camera_info describes 40x24',
-        ),
         ([info(FIRST), raw(FIRST, SMALL)], 'is 20x12, but its camera_info describes 40x24'),
-        ([*camera(), info(FIRST + STEP * 9, camera=ZOOMED)], 'changes at .*fx=33.*to.*fx=50'),
+        (
+            [*camera(), *(info(s + STEP * 9, camera=ZOOMED) for s in stamps(4))],
+            r'changes at 1700000000\.900 s.*fx=33.*to.*fx=50',
+        ),
         ([info(FIRST, k=np.zeros(9)), raw(FIRST, picture(0))], 'K is all zero'),
         (
             [
@@ -288,11 +288,67 @@ def test_a_bag_without_one_usable_camera_is_refused(
     assert str(error.value).startswith(str(path))
 
 
-def test_compressed_images_of_mixed_sizes_are_refused(tmp_path: Path) -> None:
-    messages = [*camera(make=compressed), compressed(FIRST + STEP * 9, SMALL)]
+@pytest.mark.parametrize('make', [raw, compressed])
+@pytest.mark.parametrize('odd', [0, 2])
+def test_an_image_of_another_size_is_named_and_the_rest_is_used(
+    odd: int, make: Callable[..., Message], tmp_path: Path
+) -> None:
+    messages = camera(make=make)
+    messages[2 * odd + 1] = make(stamps(4)[odd], SMALL)
     sequence = open_sequence(str(write_bag(tmp_path / 'bag', messages)))
-    with pytest.raises(DatasetError, match='is 20x12, but its camera_info describes 40x24'):
-        list(readable_frames(sequence))
+    topic = messages[1][0]
+    with pytest.raises(
+        DamagedFrameError,
+        match=f'{topic}, message {odd}: it is 20x12, but its camera_info describes 40x24',
+    ):
+        sequence[odd]
+    read = [frame.stamp for frame in readable_frames(sequence)]
+    assert read == [stamp for index, stamp in enumerate(stamps(4)) if index != odd]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'camera': replace(CAMERA, width=20, height=12)}, 'describes .*width=20.*width=40'),
+        ({'camera': ZOOMED}, 'describes .*fx=50.*fx=33'),
+        ({'k': np.zeros(9)}, 'K is all zero'),
+    ],
+)
+@pytest.mark.parametrize('odd', [0, 3])
+def test_an_image_whose_own_camera_info_is_another_is_named_and_the_rest_is_used(
+    odd: int, changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    messages = camera()
+    size = SMALL if 'width=20' in reason else picture(odd)
+    messages[2 * odd : 2 * odd + 2] = [info(stamps(4)[odd], **changes), raw(stamps(4)[odd], size)]
+    sequence = open_sequence(str(write_bag(tmp_path / 'bag', messages)))
+    with pytest.raises(DamagedFrameError, match=f'message {odd}: /camera/camera_info.*{reason}'):
+        sequence[odd]
+    read = list(readable_frames(sequence))
+    assert [frame.stamp for frame in read] == [s for i, s in enumerate(stamps(4)) if i != odd]
+    assert {frame.camera for frame in read} == {CAMERA}
+
+
+def test_a_camera_that_zooms_all_the_time_is_refused_before_its_views_fill_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = camera(30)
+    for index in range(10):
+        messages += [info(FIRST + STEP * (40 + index), camera=replace(CAMERA, fx=40.0 + index))]
+    path = write_bag(tmp_path / 'bag', messages)
+    assert len(open_sequence(str(path))) == 30
+    monkeypatch.setattr(bag_sequence, '_MOST_VIEWS', 9)
+    with pytest.raises(DatasetError, match='changes at .* from .*fx=33.* to .*fx=40'):
+        open_sequence(str(path))
+
+
+def test_an_image_of_which_nobody_knows_the_calibration_is_left_out(tmp_path: Path) -> None:
+    messages = camera()
+    messages += [info(FIRST + STEP * 8, camera=ZOOMED), raw(FIRST + STEP * 9, picture(9))]
+    sequence = open_sequence(str(write_bag(tmp_path / 'bag', messages)))
+    with pytest.raises(DamagedFrameError, match='camera_info has changed and none has its stamp'):
+        sequence[4]
+    assert len(list(readable_frames(sequence))) == 4
 
 
 def jpeg(seed: int) -> bytes:

@@ -27,9 +27,10 @@ from mono_metric_depth.datasets import (
     DatasetError,
     bag_sequence,
     open_sequence,
+    said_once,
 )
 from mono_metric_depth.datasets.bag import new_bag, read_messages, write_drive
-from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics
+from mono_metric_depth.datasets.bag_storage import bag_messages, bag_topics, without_checksums
 from mono_metric_depth.datasets.checked_writer import CheckedWriter
 from mono_metric_depth.datasets.decompression import zstd
 from mono_metric_depth.frame import Frame
@@ -83,6 +84,42 @@ def test_what_is_written_has_checksums_that_hold(tmp_path: Path) -> None:
     assert footer.summary_crc == crc32(data[footer.summary_start : -12])
     with file.open('rb') as stream:
         assert len(list(make_reader(stream, validate_crcs=True).iter_messages())) == 120
+
+
+def _chunked(path: Path) -> Path:
+    return small_chunks(path)
+
+
+def _without_chunks(path: Path) -> Path:
+    file = small_chunks(path)
+    file.write_bytes(without_chunks(file.read_bytes()))
+    return file
+
+
+def _without_checksums(path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
+    messages = [m for i in range(9) for m in (info(FIRST), raw(FIRST + i, picture(i)))]
+    return next(write_bag(path, messages, storage).glob('bag.*'))
+
+
+def _sqlite(path: Path) -> Path:
+    return _without_checksums(path, StoragePlugin.SQLITE3)
+
+
+@pytest.mark.parametrize(
+    ('write', 'told'),
+    [(_chunked, False), (_without_chunks, True), (_without_checksums, True), (_sqlite, True)],
+)
+def test_a_file_without_checksums_is_told(
+    write: Callable[[Path], Path], told: bool, tmp_path: Path
+) -> None:
+    file = write(tmp_path / 'bag')
+    found: list[Path] = []
+    damage: list[str] = []
+    list(bag_messages(tmp_path / 'bag', {TOPIC}, damage=damage, unchecked=found))
+    assert found == ([file] if told else [])
+    assert not damage
+    said = f'{file} carries no checksums: damage within its messages cannot be seen'
+    assert without_checksums(found) == (said if told else '')
 
 
 def test_what_is_written_is_what_rosbags_writes_but_for_the_checksums(tmp_path: Path) -> None:
@@ -168,7 +205,7 @@ def test_no_damaged_byte_becomes_depth_or_an_image(
         data[draw.randrange(len(data) * 9 // 10)] ^= 1 << draw.randrange(8)
         file.write_bytes(data)
         caplog.clear()
-        bag_sequence._TOLD.clear()
+        said_once._SAID.clear()
         sequence = open_sequence(str(tmp_path / 'bag'))
         for frame in sequence:
             number = (frame.stamp - FIRST) // STEP

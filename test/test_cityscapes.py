@@ -190,18 +190,18 @@ def test_one_damaged_calibration_leaves_the_other_images(root: Path) -> None:
         (_camera(lambda d: d['intrinsic'].update(u0=300)), DatasetError, 'does not fit images of'),
         (
             lambda r: scene.write_image(r / IMAGE, (1024, 512), (1, 2, 3)),
-            DatasetError,
+            DamagedFrameError,
             'is 1024x512, but calibration and disparity are for 2048x1024',
         ),
         (
             lambda r: scene.write_image(r / DISPARITY, SIZE, (1, 2, 3)),
             DamagedFrameError,
-            'not a 16-bit depth image',
+            'no 16-bit depth image: it has 8 bits in 3 channels; store depth as a PNG of 16',
         ),
         (
             lambda r: scene.write_png16(r / DISPARITY, np.ones((512, 1024))),
             DamagedFrameError,
-            'of another size: it is 1024x512, expected 2048x1024',
+            'of another size: it is 1024x512, its image 2048x1024; depth must be of',
         ),
     ],
 )

@@ -29,7 +29,13 @@ from mono_metric_depth.camera import (
     camera_from_info,
     mount_from_transform,
 )
-from mono_metric_depth.datasets import DatasetError, drive_files, open_sequence, sequence_names
+from mono_metric_depth.datasets import (
+    DamagedFrameError,
+    DatasetError,
+    drive_files,
+    open_sequence,
+    sequence_names,
+)
 from mono_metric_depth.datasets.bag import (
     IMAGE_TOPIC,
     INFO_TOPIC,
@@ -176,8 +182,12 @@ def test_a_damaged_folder_is_refused(
     [
         ('image/000001.png', None, 'image/000001.png: missing or damaged image'),
         ('image/000001.png', np.zeros((3, 3, 3), np.uint8), 'is 3x3, of another size than the'),
-        ('depth/000001.png', np.zeros((24, 40), np.uint8), 'not a 16-bit depth image'),
-        ('depth/000001.png', np.zeros((3, 3), np.uint16), 'or of another size'),
+        ('depth/000001.png', np.zeros((24, 40), np.uint8), '8 bits in 1 channel; store depth'),
+        (
+            'depth/000001.png',
+            np.zeros((3, 3), np.uint16),
+            'of another size: it is 3x3, its image 40x24',
+        ),
     ],
 )
 def test_a_damaged_image_is_named(
@@ -189,7 +199,7 @@ def test_a_damaged_image_is_named(
         cv2.imwrite(str(folder / name), pixels)
     sequence = SequenceFolder(folder)
     assert sequence[0].stamp
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DamagedFrameError, match=message):
         sequence[1]
 
 
@@ -570,7 +580,9 @@ def test_a_dgp_lens_that_distorts_is_not_taken_for_a_rectified_one(scene: Path) 
 def test_resized_dgp_images_are_refused(scene: Path) -> None:
     pixels = np.zeros((20, 32, 3), np.uint8)
     cv2.imwrite(str(scene.parent / 'scene_01/rgb/CAMERA_01/0.png'), pixels)
-    with pytest.raises(DatasetError, match=r'does not fit images of 32x20 px; have they been re'):
+    with pytest.raises(
+        DamagedFrameError, match=r'does not fit images of 32x20 px; have they been re'
+    ):
         DgpSequence(scene)[0]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import analytic_scene as scene
 import cv2
 import pytest
-from bags import picture, raw, write_bag
-from test_bag_sequence import stamps, two_cameras
+from bags import compressed, info, picture, raw, write_bag
+from test_bag_sequence import camera, stamps, two_cameras
 from test_bag_truth import depth_drive
 from test_image_folder import POSE, SIZE, K, write_folder
 from test_vkitti import write_vkitti
@@ -85,6 +85,38 @@ def test_a_bag_stands_for_all_of_its_cameras(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f'{bag}#/front/image_raw: 3 frames, 40x24 px, fx 33')
     assert lines[1].startswith(f'{bag}#/left/image_raw: 3 frames, 40x24 px, fx 20')
+
+
+def test_an_image_of_another_size_does_not_hide_a_drive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = camera(3)
+    messages[3] = raw(stamps(3)[1], picture(1, 20, 12))
+    bag = write_bag(tmp_path / 'bag', messages)
+    folder = write_folder(tmp_path / 'folder', scene.seen_depth(SIZE, K, POSE))
+    for name in ('frame_2.png', 'frame_9.png'):
+        cv2.imwrite(str(folder / name), picture(1, 20, 12))
+    main([str(bag), str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f'{bag}: 3 frames, 40x24 px')
+    assert lines[1].startswith(f'{folder}: 3 frames, 64x40 px')
+
+
+def test_a_drive_of_which_no_image_fits_is_an_error_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        message
+        for stamp in stamps(3)
+        for message in (info(stamp), compressed(stamp, picture(1, 20, 12)))
+    ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    with pytest.raises(SystemExit) as caught:
+        main([str(bag)])
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: {bag}: none of the 3 frames in its middle can be read; first')
+    assert 'is 20x12, but its camera_info describes 40x24' in error
 
 
 def test_truth_that_no_image_has_is_said_once(

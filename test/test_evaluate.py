@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bags import FIRST, Message, info, raw, static_transform, transforms, write_bag
 from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 
 from mono_metric_depth.camera import Camera
@@ -220,7 +221,7 @@ def test_a_stopped_run_goes_on_where_it_was(
         command, start_new_session=True, stderr=subprocess.PIPE, text=True
     ) as process:
         errors = out / 'errors'
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while sum(f.read_bytes().count(b'\n') for f in errors.glob('*.jsonl')) < 3:
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -281,7 +282,7 @@ def test_who_interrupts_at_any_moment_sees_one_line(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while not moment(process, out):
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -565,6 +566,90 @@ def test_images_that_lay_where_a_bag_is_damaged_are_counted(
     # Each tenth image of those that can be read, and a tenth of the others.
     assert f'left out: {13 - read} of 13 of {file.parent}' in last
     assert 1 <= read <= 9
+
+
+def test_images_of_another_size_are_named_and_counted_and_the_others_evaluated(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages: list[Message] = []
+    for index in range(6):
+        stamp = index * 10**8
+        odd = np.zeros((12, 20, 3), np.uint8) if index in (0, 4) else None
+        whole = np.full((32, 64, 3), 40 + index, np.uint8)
+        messages += [
+            info(stamp, camera=TINY_CAMERA),
+            raw(stamp, whole if odd is None else odd),
+            raw(stamp, ROWS.astype(np.float32), '/camera/depth_truth', '32FC1'),
+        ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    with pytest.raises(SystemExit) as caught:
+        run(model, '--data', bag, '--output', tmp_path / 'out', '--control', bag)
+    assert caught.value.code == 3
+    said = capsys.readouterr()
+    assert 'left out 2 images: unreadable' in said.out
+    for index in (0, 4):
+        assert (
+            f'{bag} frame {index}: {bag}: /camera/image_raw, message {index}: it is 20x12'
+            in said.out
+        )
+    assert said.err.splitlines()[-1].endswith(f'left out: 2 of 6 of {bag}')
+    document = numbers(tmp_path / 'out')
+    assert document['models'][0]['images'] == document['control']['images'] == 4
+    assert document['skipped']['unreadable']['images'] == 2
+
+
+def test_a_recording_without_checksums_is_told_of_once_and_in_the_report(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        message
+        for name in ('left', 'right')
+        for stamp in range(0, 3 * 10**8, 10**8)
+        for message in (
+            info(stamp, f'/{name}/camera_info', TINY_CAMERA),
+            raw(stamp, np.zeros((32, 64, 3), np.uint8), f'/{name}/image_raw'),
+            raw(stamp, ROWS.astype(np.float32), f'/{name}/depth_truth', '32FC1'),
+        )
+    ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    _, checked = noise_bag(tmp_path / 'checked', 3)
+    data = ('--data', bag, checked.parent, '--control', '--output', tmp_path / 'out')
+    run(model, *data)
+    told = f'{bag}/bag.mcap carries no checksums: damage within its messages cannot be seen'
+    said = capsys.readouterr()
+    assert said.out.count('no checksums') == 1
+    assert f'mind: {told}' in said.out.splitlines()
+    assert 'no checksums' not in said.err
+    assert told in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_what_is_wrong_with_a_bag_is_said_once_by_all_processes_and_the_report(
+    model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    backwards = ('base_link', 'camera_optical_frame', (0, 0, 1), (0.5, 0.5, -0.5, -0.5))
+    messages = [transforms(static_transform(*backwards))]
+    for index in range(20):
+        stamp = FIRST + index * 10**8
+        messages += [
+            info(stamp, camera=TINY_CAMERA),
+            raw(stamp, np.full((32, 64, 3), index, np.uint8)),
+        ]
+        if index % 5:
+            truth = raw(stamp, ROWS.astype(np.float32), '/camera/depth_truth', '32FC1')
+            messages.append(truth)
+    messages.insert(5, (*info(FIRST)[:3], b'damaged'))
+    bag = write_bag(tmp_path / 'bag', messages)
+    (bag / 'metadata.yaml').write_text('nothing')
+    arguments = [model, '--data', bag, '--output', tmp_path / 'out', '--control']
+    evaluate.main([*map(str, arguments), '--processes', '2'])
+    said = [record.getMessage() for record in caplog.records]
+    for words in ('bag.mcap is read without it', 'skipped a message', 'mount', '16 of 20 images'):
+        assert [words in line for line in said].count(True) == 1, words
+    # The workers, in processes of their own, say nothing of it.
+    assert 'bag:' not in capfd.readouterr().err
 
 
 def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mono_metric_depth.evaluation.bootstrap import Units, independent_units
+from mono_metric_depth.evaluation.comparison import common_images, compare
 from mono_metric_depth.evaluation.image_errors import (
     SAMPLE,
     ImageErrors,
@@ -23,14 +25,7 @@ from mono_metric_depth.evaluation.image_errors import (
     to_json,
 )
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
-from mono_metric_depth.evaluation.summary import (
-    Units,
-    common_images,
-    compare,
-    independent_units,
-    some_images,
-    summarise,
-)
+from mono_metric_depth.evaluation.summary import some_images, summarise
 
 nan, inf = np.nan, np.inf
 

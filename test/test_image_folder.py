@@ -19,6 +19,7 @@ from mono_metric_depth.datasets import (
     DatasetError,
     drive_files,
     open_sequence,
+    readable_frames,
     sequence_names,
 )
 from mono_metric_depth.datasets.plain_images import plain_images
@@ -186,6 +187,23 @@ def test_a_damaged_image_leaves_the_others(tmp_path: Path) -> None:
     with pytest.raises(DamagedFrameError, match='frame_9.png: missing or damaged image'):
         sequence[1]
     assert sequence[2].depth is not None
+
+
+def test_a_first_image_that_does_not_fit_and_damaged_depth_leave_the_others(
+    tmp_path: Path,
+) -> None:
+    folder = write_folder(tmp_path / 'drive', scene.seen_depth(SIZE, K, POSE))
+    scene.write_image(folder / 'frame_2.png', (20, 12), (1, 2, 3))
+    depth = folder / 'depth' / 'frame_9.png'
+    depth.write_bytes(depth.read_bytes()[:-30])
+    sequence = open_sequence(str(folder))
+    with pytest.raises(DamagedFrameError, match='frame_2.png: is 20x12, of another size than the'):
+        sequence[0]
+    with pytest.raises(
+        DamagedFrameError, match='frame_9.png: damaged depth image: it is cut short; copy'
+    ):
+        sequence[1]
+    assert [frame.stamp for frame in readable_frames(sequence)] == [4 * 10**8]
 
 
 def test_an_image_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:

@@ -451,7 +451,7 @@ def test_what_cannot_be_chosen_is_refused(choice: str, message: str, root: Path)
 
 def test_resized_images_are_refused(drive: Path) -> None:
     scene.write_image(drive / 'image_02/data/0000000001.png', (32, 20), (1, 2, 3))
-    with pytest.raises(DatasetError, match='is 32x20, but the calibration is for 64x40'):
+    with pytest.raises(DamagedFrameError, match='is 32x20, but the calibration is for 64x40'):
         KittiDrive(drive)[1]
 
 
@@ -467,7 +467,7 @@ def test_depth_of_8_bits_is_no_ground_truth(drive: Path) -> None:
     write_ground_truth(drive)
     file = drive / 'proj_depth/groundtruth/image_02/0000000001.png'
     scene.write_image(file, SIZE, (1, 2, 3))
-    with pytest.raises(DamagedFrameError, match='not a 16-bit depth image'):
+    with pytest.raises(DamagedFrameError, match='no 16-bit depth image: it has 8 bits'):
         KittiDrive(drive)[1]
 
 
@@ -528,7 +528,7 @@ def test_the_test_images_have_no_depth(tmp_path: Path) -> None:
 def test_intrinsics_of_another_size_are_refused(selection: Path) -> None:
     file = selection / 'intrinsics' / f'{DRIVE}_image_{1:010d}_image_02.txt'
     file.write_text(numbers([721.5, 0, 596.5, 0, 721.5, 149.8, 0, 0, 1]))
-    with pytest.raises(DatasetError, match=r'point \(596.5, 149.8\) does not fit images'):
+    with pytest.raises(DamagedFrameError, match=r'point \(596.5, 149.8\) does not fit images'):
         open_sequence(f'{selection}#image_02')[0]
     file.unlink()
     with pytest.raises(DatasetError, match=f'{file.name}: cannot read'):

@@ -464,6 +464,19 @@ def test_the_description_holds_what_a_person_asks_for() -> None:
     assert 'scale / output' in describe_card(make_card(output_kind='disparity'))
 
 
+def test_where_a_model_comes_from_is_read_without_json() -> None:
+    provenance = {
+        'source': ['world:town:0-9', 'world:suburb:0'],
+        'target_test': {'drives': ['a', 'b'], 'abs_rel': 0.125, 'note': None, 'whole': True},
+        'replay': [],
+    }
+    lines = describe_card(make_card(provenance=provenance)).splitlines()
+    said = {line[:16].strip(): line[16:].strip() for line in lines}
+    assert said['source'] == 'world:town:0-9, world:suburb:0'
+    assert said['target_test'] == 'drives a, b; abs_rel 0.125; note none; whole yes'
+    assert said['replay'] == ''
+
+
 def test_a_card_without_a_scale_says_how_to_get_one() -> None:
     card = make_card(scale=None)
     assert card_from_json(card_to_json(card)) == card

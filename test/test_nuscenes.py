@@ -320,7 +320,7 @@ def test_a_cut_cloud_leaves_the_other_frames(root: Path) -> None:
 
 def test_resized_images_are_refused(root: Path) -> None:
     scene.write_image(_file(root, 'CAM_FRONT'), (32, 20), (1, 2, 3))
-    with pytest.raises(DatasetError, match='is 32x20, but sample_data says 64x40'):
+    with pytest.raises(DamagedFrameError, match='is 32x20, but sample_data says 64x40'):
         open_sequence(sequence_names(f'{root}#scene-0061')[0])[0]
 
 

@@ -417,11 +417,12 @@ def test_killed_it_leaves_what_the_next_run_goes_on_from(
     command = [sys.executable, '-m', 'mono_metric_depth.commands.replay', bag, '--output', output]
     command += ['--model', tiny_model, '--threads', '1', '--file-size', '1']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (part / 'replay_2.mcap').exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)  # however slow it is here, it is not done meanwhile
     assert 'is being written by another process' in refused(bag, output, '--file-size', 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -685,6 +686,22 @@ def test_what_is_missing_is_said(
     assert {place.name for place in tmp_path.iterdir()} == {'bag'}
 
 
+def test_a_recording_without_checksums_is_told_of_once(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / 'bag', drive())
+    run(bag, tmp_path / 'out')
+    said = capsys.readouterr()
+    told = (
+        f'warning: {bag}/bag.mcap carries no checksums: damage within its messages cannot be seen'
+    )
+    assert said.out.splitlines().count(told) == 1
+    assert (said.out + said.err).count('no checksums') == 1
+    write_drive(tmp_path / 'checked', [Frame(FIRST, picture(1, 80, 32), VIEW)])
+    run(tmp_path / 'checked', tmp_path / 'third')
+    assert 'no checksums' not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])
 def test_damage_in_the_middle_of_a_file_costs_what_lies_there(
     storage: StoragePlugin,
@@ -704,7 +721,7 @@ def test_damage_in_the_middle_of_a_file_costs_what_lies_there(
     run(bag, tmp_path / 'out', status=3)
     out = capsys.readouterr().out
     assert re.search('images? cannot be read: the bag is damaged', out)
-    assert 'damaged' in out.splitlines()[1]
+    assert 'damaged' in out.splitlines()[2]
     depths = [moment for topic, moment, *_ in contents(tmp_path / 'out') if '/depth/i' in topic]
     assert 25 < len(depths) < 60
     assert depths[-1] == FIRST + 59 * STEP

@@ -21,6 +21,7 @@ from conftest import TINY_CAMERA, TINY_DEPTH, write_tiny_model
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.sequence_folder import write_sequence
+from mono_metric_depth.evaluation.comparison import leaders
 from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import ImageErrors, image_errors
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
@@ -29,7 +30,7 @@ from mono_metric_depth.evaluation.report_pictures import (
     error_colours,
     points_off_the_road,
 )
-from mono_metric_depth.evaluation.summary import advice, leaders, summarise
+from mono_metric_depth.evaluation.summary import advice, summarise
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
 
@@ -239,7 +240,7 @@ def test_a_model_leads_only_where_the_images_show_it() -> None:
 @pytest.mark.parametrize(
     ('names', 'labels'),
     [
-        (['/data/run/bag#/front/image_raw'], ['bag /front/image_raw']),
+        (['/data/run/bag#/front/image_raw'], ['bag#/front/image_raw']),
         (
             [f'/d/c3#/camera_0{n}/image_raw/compressed,/lidar/points' for n in (1, 5)],
             ['camera_01', 'camera_05'],
@@ -251,13 +252,22 @@ def test_a_model_leads_only_where_the_images_show_it() -> None:
                 for c in (1, 5)
             ],
             [
-                'scene_01 CAMERA_01',
-                'scene_01 CAMERA_05',
-                'scene_02 CAMERA_01',
-                'scene_02 CAMERA_05',
+                'scene_01/...#CAMERA_01',
+                'scene_01/...#CAMERA_05',
+                'scene_02/...#CAMERA_01',
+                'scene_02/...#CAMERA_05',
             ],
         ),
-        (['/d/kitti/a', '/d/bag#/front/image_raw'], ['kitti a', 'bag front image_raw']),
+        (['/d/kitti/a', '/d/bag#/front/image_raw'], ['kitti/a', 'bag#/front/image_raw']),
+        (
+            ['/d/Scene01/clone', '/d/Scene01/fog', '/d/Scene20/fog'],
+            ['Scene01/clone', 'Scene01/fog', 'Scene20/fog'],
+        ),
+        (
+            [f'/d/{bag}#/{name}/image' for bag in 'ab' for name in ('left', 'right')],
+            ['a#/left', 'a#/right', 'b#/left', 'b#/right'],
+        ),
+        (['/d', '/d/a', '/d/a#b', '/d#a/b'], ['/d', '/d/a', '/d/a#b', '/d#a/b']),
         (['world:town:0', 'world:town:1'], ['world:town:0', 'world:town:1']),
     ],
 )

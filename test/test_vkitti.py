@@ -168,7 +168,7 @@ def _nonsense(root: Path) -> None:
         ),
         (
             lambda r: scene.write_image(_only(r, 'Camera_0/rgb_00001.jpg'), (32, 20), (1, 1, 1)),
-            DatasetError,
+            DamagedFrameError,
             r'principal point \(31.5, 19.5\) does not fit images of 32x20 px; have they been resi',
         ),
         (

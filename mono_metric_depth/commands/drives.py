@@ -44,6 +44,8 @@ _TICKS, _UNIT = (3, 5, 10, 20, 40), 36
 _POINT = 250
 #: No true depth is so large (m).
 _BEYOND = 1e6
+#: So many frames around the middle are tried.
+_TRIED = 30
 #: Of pixels; LiDAR covers less.
 _SPARSE = 0.3
 
@@ -76,7 +78,7 @@ def _list(arguments: list[str] | None) -> None:
             continue
         count = len(sequence)
         print(f'{name}: {count} frame{"s" * (count != 1)}, {_described(frame)}', flush=True)
-        if options.figure is not None and frame is not None and len(pictures) < options.most:
+        if options.figure is not None and len(pictures) < options.most:
             pictures[name] = picture(frame)
     if pictures:
         if not cv2.imwrite(str(options.figure), _table(pictures)):
@@ -131,24 +133,36 @@ def _write(table: NDArray[np.uint8], text: str, left: int, top: int) -> None:
         cv2.putText(table, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
 
 
-def _middle_frame(sequence: FrameSequence) -> Frame | None:
-    """A readable frame with true depth as near to the middle as there is, or one without."""
+def _middle_frame(sequence: FrameSequence) -> Frame:
+    """A readable frame with true depth as near to the middle as there is, or one without.
+
+    Raises:
+        DatasetError: If none of those tried can be read.
+    """
     without = None
+    damaged = []
     middle = len(sequence) // 2
-    for index in sorted(range(len(sequence)), key=lambda index: abs(index - middle))[:30]:
+    for index in sorted(range(len(sequence)), key=lambda index: abs(index - middle))[:_TRIED]:
         try:
             frame = sequence[index]
-        except DamagedFrameError:
+        except DamagedFrameError as err:
+            damaged.append(str(err))
             continue
         if frame.depth is not None:
             return frame
         without = without or frame
+    if without is None:
+        msg = f'{sequence.name}: it has no frames'
+        if damaged:
+            msg = (
+                f'{sequence.name}: none of the {len(damaged)} frames in its middle can be read; '
+                f'first: {damaged[0]}'
+            )
+        raise DatasetError(msg)
     return without
 
 
-def _described(frame: Frame | None) -> str:
-    if frame is None:
-        return 'none of those tried can be read'
+def _described(frame: Frame) -> str:
     camera, depth = frame.camera, frame.depth
     parts = [f'{camera.width}x{camera.height} px, fx {camera.fx:.0f}']
     if frame.mount is not None and frame.mount.height is not None:

@@ -31,7 +31,8 @@ from mono_metric_depth.evaluation.candidates import (
     model_candidates,
 )
 from mono_metric_depth.evaluation.drive_frames import DriveFrames, open_drives, shard
-from mono_metric_depth.evaluation.evaluator import Evaluation, evaluate, failures
+from mono_metric_depth.evaluation.evaluator import evaluate
+from mono_metric_depth.evaluation.outcomes import UNREADABLE, Evaluation, failures
 from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.results import Results, as_json, gather
@@ -40,7 +41,7 @@ from mono_metric_depth.printable import printable
 from mono_metric_depth.workers import WorkerError
 
 _ERRORS = 'errors'
-#: So many drives with such images are named, the others counted.
+#: So many images that cannot be read, and drives with such, are named, the others counted.
 _NAMED = 5
 #: Exit status where numbers are written, but images were lost to damage.
 _INCOMPLETE = 3
@@ -122,9 +123,10 @@ def _evaluate(arguments: list[str] | None) -> None:
     evaluation.failed.update(failed)
     if part is None:
         evaluation.require_images(drives)
-    for reason, (count, first) in evaluation.reasons().items():
-        print(f'left out {count} image{"s" * (count > 1)}: {reason}')
-        print(f'  {first.drive} frame {first.index}: {first.message}')
+    for reason, images in evaluation.reasons().items():
+        print(f'left out {len(images)} image{"s" * (len(images) > 1)}: {reason}')
+        for image in images[: _NAMED if reason == UNREADABLE else 1]:
+            print(f'  {printable(image.described)}')
     if part is not None:
         print(
             f'part {options.shard} is done; lay the {_ERRORS} folders of all parts together and '
@@ -147,8 +149,8 @@ def _lost(evaluation: Evaluation, drives: list[DriveFrames]) -> str:
     """How many images of which drives could not be read; empty if all could."""
     found = []
     for drive in drives:
-        count, _ = evaluation.reasons(drive.name).get('unreadable', (0, None))
-        if lost := count + drive.lost:
+        images = evaluation.reasons(drive.name).get(UNREADABLE, [])
+        if lost := len(images) + drive.lost:
             total = len(drive.indices) + drive.lost
             found.append(f'{lost} of {total} of {printable(drive.name)}')
         elif drive.damage:

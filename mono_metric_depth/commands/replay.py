@@ -28,6 +28,7 @@ from tqdm import tqdm
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets.bag_metadata import STORAGES
+from mono_metric_depth.datasets.bag_storage import without_checksums
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.estimator import (
     DEFAULT_MODEL,
@@ -136,6 +137,8 @@ def _replay(options: argparse.Namespace) -> None:
     estimator = DepthEstimator.load(options.model, threads=threads)
     for camera in bag.cameras:
         print(f'{camera.image} with {camera.info}: {_attitude(camera.mount)}')
+    if bag.unchecked:
+        print(f'warning: {without_checksums(bag.unchecked)}')
     key = {
         **{
             name: value if isinstance(value, int | float | list | None) else str(value)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,18 +30,20 @@ from mono_metric_depth.datasets.bag_topics import (
     truth_topic,
 )
 from mono_metric_depth.datasets.bag_truth import POINT_CLOUD, BagTruth, require_truth
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.datasets.static_transforms import TF_STATIC, StaticTransforms
 from mono_metric_depth.datasets.transform_tree import TF, TransformTree
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.image import ImageError, decode_message
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 #: So many damaged places of a bag are named, the others counted.
 _NAMED = 5
 #: Most messages of a topic; what compresses well may unpack to more than there is memory for.
 _MOST_MESSAGES = 10_000_000
-#: What has been said.
-_TOLD: set[tuple[str, ...]] = set()
+#: So many calibrations are no few messages that went wrong: the camera zooms.
+_MOST_VIEWS = 100
 
 
 def drive_names(path: Path, choice: str) -> list[str]:
@@ -69,7 +72,8 @@ class BagSequence:
     same camera or the sweeps of a LiDAR (:class:`BagTruth`); else of ``depth_truth`` beside the
     image topic, as the ``drive`` command writes it. The mount is what ``/tf_static`` says between
     ``base_footprint``, or else ``base_link``, and the image's frame: the origin of that frame is
-    taken to lie on the road.
+    taken to lie on the road. An image of another size than the camera, or whose own camera_info
+    describes another one, is as good as damaged.
 
     Args:
         path: The bag's folder, or a single ``.mcap`` or ``.db3`` file.
@@ -79,14 +83,15 @@ class BagSequence:
     Attributes:
         topic: Of the images.
         truth: Finds true depth, or None.
-        camera: The camera of all images.
+        camera: The camera of the images.
         mount: How it is mounted, or None.
         lost: How many images lay where the bag is damaged.
         damage: What of the bag cannot be read, first of all; '' if nothing.
+        unchecked: Its files that carry no checksums.
 
     Raises:
-        DatasetError: If the bag cannot be read, has no or several cameras, no usable camera_info,
-            or images of another size than the camera's.
+        DatasetError: If the bag cannot be read, has no or several cameras, no usable camera_info
+            or one that changes, or no image of the camera's size.
     """
 
     def __init__(self, path: Path, topic: str = '') -> None:
@@ -111,7 +116,9 @@ class BagSequence:
         wanted = {self.topic, info, depth, TF_STATIC} & topics.keys()
         if kind == POINT_CLOUD:
             wanted |= {TF} & topics.keys()
-        for name, time, message_kind, data in bag_messages(storage, wanted, damage=damage):
+        self.unchecked: list[Path] = []
+        messages = bag_messages(storage, wanted, damage=damage, unchecked=self.unchecked)
+        for name, time, message_kind, data in messages:
             index.add(name, time, message_kind, data)
         self.lost = max(topics[self.topic].messages - len(index.images), 0) if damage else 0
         self.damage = damage[0] if damage else ''
@@ -119,7 +126,7 @@ class BagSequence:
             self._tell(damage, len(index.images), topics[self.topic].messages)
         self.camera = index.camera()
         self.mount = index.mount()
-        self._entries = index.images
+        self._entries = index.images_of(self.camera)
         self._images = BagMessageList(storage, self.topic, [entry.time for entry in index.images])
         self.truth: BagTruth | None = None
         if kind:
@@ -130,18 +137,15 @@ class BagSequence:
             self.truth.index(index.depths, stamps, named=bool(named))
 
     def _tell(self, damage: list[str], read: int, messages: int) -> None:
-        """Say what cannot be read; once, however often the bag is opened."""
+        """Say what cannot be read."""
         lost = messages - read
         lost_too = f', {lost} {"are" if lost > 1 else "is"} lost' if lost > 0 else ''
-        lines = [
+        for line in (
             *damage[:_NAMED],
             *([f'{len(damage) - _NAMED} more places are damaged'] if len(damage) > _NAMED else []),
             f'{read} messages of {self.topic} are read{lost_too}',
-        ]
-        if (told := (self.name, *lines)) not in _TOLD:
-            _TOLD.add(told)
-            for line in lines:
-                _LOG.warning('%s: %s', self.name, line)
+        ):
+            _LOG.warning('%s: %s', self.name, line)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -173,21 +177,24 @@ class BagSequence:
     def _image(self, kind: str, data: bytes | memoryview) -> NDArray[np.uint8]:
         message = deserialized(kind, data)
         if kind != COMPRESSED_IMAGE:
+            self._require_size(message.width, message.height)
             # Not a view: the message would stay in memory with it.
             return np.array(decode_message(message).as_rgb())
         file = bytes(message.data)
-        _require_size(self.name, self.topic, compressed_size(file), self.camera)
+        self._require_size(*compressed_size(file))
         return decode_compressed(file, message.format).as_rgb()
 
+    def _require_size(self, width: int, height: int) -> None:
+        if (width, height) != (self.camera.width, self.camera.height):
+            raise ImageError(_misfit((width, height), self.camera), reason='size')
 
-def _require_size(name: str, topic: str, size: tuple[int, int], camera: Camera) -> None:
-    if size != (camera.width, camera.height):
-        msg = (
-            f'{name}: an image of {topic} is {size[0]}x{size[1]}, but its camera_info describes '
-            f'{camera.width}x{camera.height}; record images of one size together with their own '
-            'camera_info, or cut the bag where the size changes (ros2 bag convert)'
-        )
-        raise DatasetError(msg)
+
+def _misfit(size: tuple[int, int], camera: Camera) -> str:
+    return (
+        f'it is {size[0]}x{size[1]}, but its camera_info describes {camera.width}x{camera.height};'
+        ' record images of one size together with their own camera_info, or cut the bag where '
+        'the size changes (ros2 bag convert)'
+    )
 
 
 class _Entry(NamedTuple):
@@ -209,8 +216,9 @@ class _Index:
         self._sizes: set[tuple[int, int]] = set()
         self.frame = ''
         self.tree = TransformTree()
-        self._camera: Camera | None = None
         self._fields: Any = None
+        self._view: Camera | str = ''
+        self._views: dict[Camera | str, array[int]] = {}
         self._transforms = StaticTransforms()
 
     def add(self, topic: str, time: int, kind: str, data: bytes | memoryview) -> None:
@@ -259,35 +267,65 @@ class _Index:
             message.distortion_model,
             *(tuple(map(float, values)) for values in (message.k, message.d, message.p)),
         )
-        if fields == self._fields:
-            return
-        try:
-            camera = camera_from_info(message, rectified=is_rectified(self._topic))
-        except CameraError as err:
-            msg = f'{self._name}: {self._info}: {err}'
-            raise DatasetError(msg) from err
-        if self._camera not in (None, camera):
-            msg = (
-                f'{self._name}: {self._info} changes at {stamp * 1e-9:.3f} s, from {self._camera} '
-                f'to {camera}; one drive has one camera: fix zoom and calibration while '
-                'recording, or cut the bag there (ros2 bag convert)'
-            )
-            raise DatasetError(msg)
-        self._fields, self._camera = fields, camera
+        if fields != self._fields:
+            self._fields = fields
+            try:
+                self._view = camera_from_info(message, rectified=is_rectified(self._topic))
+            except CameraError as err:
+                self._view = str(err)
+        self._views.setdefault(self._view, array('q')).append(stamp)
+        if len(self._views) > _MOST_VIEWS:
+            raise self._changing()
+
+    def _changing(self) -> DatasetError:
+        first, second, *_ = self._views
+        return DatasetError(
+            f'{self._name}: {self._info} changes at {self._views[second][0] * 1e-9:.3f} s, '
+            f'from {first} to {second}; one drive has one camera: fix zoom and calibration '
+            'while recording, or cut the bag there (ros2 bag convert)'
+        )
 
     def camera(self) -> Camera:
-        """The one camera, once it is known to fit the images."""
+        """The camera of most camera_info, once it is known to fit images."""
         if not self.images:
             msg = f'{self._name}: {self._topic} holds no message that can be read; record it again'
             raise DatasetError(msg)
         stamps = (entry.stamp for entry in self.images if not entry.damage)
         require_stamps(self._name, self._topic, stamps)
-        if self._camera is None:
+        if not self._views:
             msg = f'{self._name}: {self._info} holds no readable message; record it again'
             raise DatasetError(msg)
-        for size in sorted(self._sizes, reverse=True):
-            _require_size(self._name, self._topic, size, self._camera)
-        return self._camera
+        camera = max(self._views, key=lambda view: len(self._views[view]))
+        if isinstance(camera, str):
+            msg = f'{self._name}: {self._info}: {camera}'
+            raise DatasetError(msg)
+        if 2 * len(self._views[camera]) <= sum(map(len, self._views.values())):
+            raise self._changing()
+        if self._sizes and (camera.width, camera.height) not in self._sizes:
+            msg = f'{self._name}: {self._topic}: {_misfit(max(self._sizes), camera)}'
+            raise DatasetError(msg)
+        return camera
+
+    def images_of(self, camera: Camera) -> list[_Entry]:
+        """The images; as good as damaged are those that another camera may have taken."""
+        if len(self._views) == 1:
+            return self.images
+        own = set(self._views[camera])
+        others = {
+            stamp: f'describes {view}, not the {camera} of most'
+            if isinstance(view, Camera)
+            else view
+            for view, stamps in self._views.items()
+            if view != camera
+            for stamp in stamps
+        }
+        unknown = 'has changed and none has its stamp: let the driver stamp both alike'
+        return [
+            entry._replace(damage=f'{self._info} {others.get(entry.stamp, unknown)}')
+            if not entry.damage and (entry.stamp in others or entry.stamp not in own)
+            else entry
+            for entry in self.images
+        ]
 
     def mount(self) -> Mount | None:
         """The mount that tf_static tells; None, with a reason in the log, if it tells none."""

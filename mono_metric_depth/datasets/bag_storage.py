@@ -22,10 +22,12 @@ from mono_metric_depth.datasets.decompression import (
     decompressed_message,
 )
 from mono_metric_depth.datasets.mcap_file import McapFile
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.datasets.sqlite_file import SqliteFile
 from mono_metric_depth.datasets.stored_topic import StoredTopic
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 
 #: Most of a message (bytes).
 _MOST = 1 << 29
@@ -42,6 +44,9 @@ class _File(Protocol):
 
     topics: list[StoredTopic]
     cut: str
+
+    @property
+    def unchecked(self) -> bool: ...
 
     def messages(
         self, topics: Collection[str], start: int | None, damaged: Callable[[str], object]
@@ -130,7 +135,7 @@ def _declared(storage: Path) -> list[StoredTopic]:
     with _opened(storage, None) as (description, files):
         return [
             topic._replace(digest=topic.digest or description.digests.get(topic.name, ''))
-            for file in files
+            for file in files.values()
             for topic in file.topics
         ]
 
@@ -141,6 +146,7 @@ def bag_messages(
     *,
     start: int | None = None,
     damage: list[str] | None = None,
+    unchecked: list[Path] | None = None,
 ) -> Generator[tuple[str, int, str, bytes | memoryview], None, None]:
     """Messages of a bag in its order; what is damaged is stepped over.
 
@@ -149,6 +155,7 @@ def bag_messages(
         topics: Only these.
         start: Only what was received then or later (ns).
         damage: Takes a line for each place that could not be read.
+        unchecked: Takes the files that carry no checksums.
 
     Yields:
         Topic, time of receipt (ns), type, CDR bytes.
@@ -158,7 +165,9 @@ def bag_messages(
     """
     lines = [] if damage is None else damage
     with _opened(storage, lines) as (description, files):
-        for file in files:
+        if unchecked is not None:
+            unchecked += [path for path, file in files.items() if file.unchecked]
+        for file in files.values():
             for topic, time, kind, data in file.messages(topics, start, lines.append):
                 message = data
                 if description.mode == 'message':
@@ -168,6 +177,21 @@ def bag_messages(
                         lines.append(f'{topic} at {time * 1e-9:.3f} s is left out: {err}')
                         continue
                 yield topic, time, kind, message
+
+
+def without_checksums(files: Collection[Path]) -> str:
+    """What it means that files carry no checksums, in words; empty without any.
+
+    Args:
+        files: As :func:`bag_messages` tells them.
+    """
+    if not files:
+        return ''
+    first, *more = map(str, files)
+    if not more:
+        return f'{first} carries no checksums: damage within its messages cannot be seen'
+    others = f'{len(more)} more file{"s" * (len(more) > 1)}'
+    return f'{first} and {others} carry no checksums: damage within their messages cannot be seen'
 
 
 def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes | memoryview]]:
@@ -203,11 +227,13 @@ def messages_as_written(file: Path) -> Iterator[tuple[str, int, bytes | memoryvi
 
 
 @contextmanager
-def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[BagMetadata, list[_File]]]:
+def _opened(
+    storage: Path, damage: list[str] | None
+) -> Iterator[tuple[BagMetadata, dict[Path, _File]]]:
     """The files of a bag that can be read; what cannot is told, or raised if it is all."""
     described = storage.is_dir()
     description = bag_metadata(storage) if described else BagMetadata([storage])
-    files: list[_File] = []
+    files: dict[Path, _File] = {}
     problems = []
     with ExitStack() as stack:
         for path in description.files:
@@ -215,14 +241,13 @@ def _opened(storage: Path, damage: list[str] | None) -> Iterator[tuple[BagMetada
                 if not path.is_file():
                     msg = f'{path} is missing'
                     raise DatasetError(msg)
-                if description.mode == 'file':
-                    path = _unpacked(path, stack)
-                files.append(_file(path, stack))
+                unpacked = _unpacked(path, stack) if description.mode == 'file' else path
+                files[path] = _file(unpacked, stack)
             except DatasetError as err:
                 problems.append(str(err))
                 continue
-            if files[-1].cut:
-                problems.append(f'{path.name}: {files[-1].cut}')
+            if files[path].cut:
+                problems.append(f'{unpacked.name}: {files[path].cut}')
         if not files:
             msg = problems[0] if problems else f'{storage}: its metadata.yaml names no files'
             raise DatasetError(msg)

@@ -19,6 +19,7 @@ from mono_metric_depth.datasets.bag import deserialized
 from mono_metric_depth.datasets.bag_message_list import BagMessageList
 from mono_metric_depth.datasets.bag_topics import IMAGE
 from mono_metric_depth.datasets.lidar import depth_from_points
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.datasets.stored_topic import StoredTopic
 from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
@@ -26,6 +27,7 @@ from mono_metric_depth.image import ImageError
 from mono_metric_depth.point_cloud import PointCloudError, points_of_message
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 #: A depth image belongs to an image whose stamp is no further away (ns), as in the live node, ...

@@ -229,7 +229,7 @@ class CityscapesDrive:
                 f'{path}: is {image.shape[1]}x{image.shape[0]}, but calibration and disparity are '
                 f'for {_WIDTH}x{_HEIGHT}; use images that were neither resized nor cropped'
             )
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
         camera, mount, baseline = _calibration(calibration)
         depth = _depth(disparity, camera.fx * baseline) if disparity.exists() else None
         stamp = round((frame.recording * 10**6 + frame.frame) * _PERIOD)

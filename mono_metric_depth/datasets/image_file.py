@@ -14,9 +14,11 @@ from mono_metric_depth.compressed_image import MAX_PIXELS, compressed_size, deco
 from mono_metric_depth.datasets import DamagedFrameError
 from mono_metric_depth.datasets.documents import read_bytes
 from mono_metric_depth.image import ImageError
+from mono_metric_depth.image_decoding import decode
 
 #: File names that :func:`read_image` reads.
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg'})
+_PNG = b'\x89PNG'
 #: No compressed image is larger than the pixels it may have (bytes).
 _MAX_BYTES = 3 * MAX_PIXELS
 
@@ -68,21 +70,28 @@ def read_uint16(path: Path, height: int, width: int) -> NDArray[np.uint16]:
     Raises:
         DamagedFrameError: If it is missing, cut short, of another size or not of 16 bits.
     """
-    data = read_bytes(path, _MAX_BYTES, 'image')
-    stored = None
+    data = read_bytes(path, _MAX_BYTES, 'depth image')
     try:
         size = compressed_size(data)
+        if size != (width, height):
+            msg = (
+                f'{path}: of another size: it is {size[0]}x{size[1]}, its image {width}x{height}; '
+                'depth must be of the size of its image'
+            )
+            raise DamagedFrameError(msg)
         # The decoder fills what is missing, without a word.
-        if size == (width, height) and b'IEND' in data[-16:]:
-            stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        whole = b'IEND' in data[-16:] or not data.startswith(_PNG)
+        stored, said = decode(data, cv2.IMREAD_UNCHANGED) if whole else (None, 'it is cut short')
     except (ImageError, cv2.error) as err:
-        msg = f'{path}: damaged depth image: {err}'
-        raise DamagedFrameError(msg) from err
-    if stored is None or stored.dtype != np.uint16 or stored.shape != (height, width):
-        bits = '' if stored is None else f', {stored.dtype} {stored.shape}'
+        stored, said = None, str(err)
+    if stored is None:
+        msg = f'{path}: damaged depth image: {said or "it cannot be decoded"}; copy it anew'
+        raise DamagedFrameError(msg)
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        channels = stored.shape[2] if stored.ndim == 3 else 1
         msg = (
-            f'{path}: damaged, not a 16-bit depth image or of another size: it is '
-            f'{size[0]}x{size[1]}{bits}, expected {width}x{height} uint16'
+            f'{path}: no 16-bit depth image: it has {8 * stored.itemsize} bits in {channels} '
+            f'channel{"s" * (channels > 1)}; store depth as a PNG of 16 bits in one channel'
         )
         raise DamagedFrameError(msg)
     return np.asarray(stored, np.uint16)

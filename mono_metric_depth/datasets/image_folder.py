@@ -26,7 +26,7 @@ import yaml
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.documents import read_json, read_text, what_is_wrong
 from mono_metric_depth.datasets.image_file import SUFFIXES, image_size, read_image, read_uint16
 from mono_metric_depth.frame import Frame
@@ -87,8 +87,8 @@ class ImageFolder:
         mount: How it is mounted; None if it is not said.
 
     Raises:
-        DatasetError: If the camera file is damaged, there are no images, they have another size
-            than it says, or depth has no unit or belongs to none of the images.
+        DatasetError: If the camera file is damaged, there are no images or none of the size it
+            says, or depth has no unit, cannot be read or belongs to none of the images.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +115,7 @@ class ImageFolder:
         if not self._images:
             msg = f'{folder}: no PNG or JPEG images'
             raise DatasetError(msg)
-        self._require_size(*image_size(self._images[0]), self._images[0])
+        self._require_any_of_its_size()
         self._depth_folder = path / 'depth'
         self._with_depth = self._depth_folder.is_dir() and any(self._depth_folder.iterdir())
         if self._with_depth:
@@ -136,16 +136,34 @@ class ImageFolder:
                 f'{self._depth_file(self._images[0]).name}'
             )
             raise DatasetError(msg)
-        medians = []
-        for image in with_depth[:: -(-len(with_depth) // _LOOKED_AT)]:
-            depth = self._depth(image)
+        medians, wrong = [], []
+        for image in _some(with_depth):
+            try:
+                depth = self._depth(image)
+            except DamagedFrameError as err:
+                wrong.append(err)
+                continue
             if depth is not None and np.isfinite(depth).any():
                 medians.append(float(np.median(depth[np.isfinite(depth)])))
+        if len(wrong) == len(_some(with_depth)):
+            raise wrong[0]
         try:
             if medians:
                 check_depth_unit(medians, f'{file}: depth_unit {self._unit:g}')
         except ScaleError as err:
             raise DatasetError(str(err)) from err
+
+    def _require_any_of_its_size(self) -> None:
+        """Refuse the folder if none of a few images can be read and fits the camera."""
+        wrong = []
+        for image in _some(self._images):
+            try:
+                self._require_size(*image_size(image), image)
+            except DamagedFrameError as err:
+                wrong.append(err)
+            else:
+                return
+        raise wrong[0]
 
     def _require_size(self, width: int, height: int, path: Path) -> None:
         if (width, height) != (self.camera.width, self.camera.height):
@@ -153,7 +171,7 @@ class ImageFolder:
                 f'{path}: is {width}x{height}, of another size than the camera '
                 f'({self.camera.width}x{self.camera.height}); resize fx, fy, cx and cy, too'
             )
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -186,6 +204,11 @@ class ImageFolder:
         depth[stored == 0] = np.nan
         depth[stored == _BEYOND] = np.inf
         return depth
+
+
+def _some(images: list[Path]) -> list[Path]:
+    """A few of them, evenly."""
+    return images[:: -(-len(images) // _LOOKED_AT)]
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:

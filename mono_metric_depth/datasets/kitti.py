@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.choices import Kinds, chosen, drive_name
 from mono_metric_depth.datasets.documents import read_text
 from mono_metric_depth.datasets.image_file import SUFFIXES, read_image
@@ -258,7 +258,7 @@ class KittiDrive:
                 f'{self.camera.width}x{self.camera.height}; use images that were neither resized '
                 'nor cropped'
             )
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
         depth, pose = self._depth(frame), self._pose(frame)
         return Frame(self._stamps[frame], image, self.camera, depth, pose, self._mount)
 

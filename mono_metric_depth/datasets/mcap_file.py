@@ -13,10 +13,17 @@ from typing import BinaryIO
 from mono_metric_depth.datasets import DatasetError
 from mono_metric_depth.datasets.decompression import DecompressionError
 from mono_metric_depth.datasets.mcap_index import mcap_contents
-from mono_metric_depth.datasets.mcap_records import Chunk, McapError, chunk_messages
+from mono_metric_depth.datasets.mcap_records import (
+    Chunk,
+    McapError,
+    chunk_messages,
+    has_checksum,
+)
 
 #: Most of the chunks that are open at a time (bytes).
 _MOST_OPEN = 1 << 30
+#: So many chunks, about, tell whether a file carries checksums.
+_LOOKED_AT = 20
 
 
 class McapFile:
@@ -38,6 +45,13 @@ class McapFile:
         self._path = path
         self._channels, self._chunks, self.cut = mcap_contents(path)
         self.topics = list(self._channels.values())
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether it carries no checksums, by some of its chunks: its recorder leaves out all."""
+        some = self._chunks[:: -(-len(self._chunks) // _LOOKED_AT) or 1]
+        with self._path.open('rb') as file:
+            return not all(has_checksum(file, chunk) for chunk in some)
 
     def messages(
         self,

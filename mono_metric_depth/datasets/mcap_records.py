@@ -77,6 +77,18 @@ def chunk_messages(file: BinaryIO, chunk: Chunk) -> Iterator[tuple[int, int, mem
             yield time, channel, data
 
 
+def has_checksum(file: BinaryIO, chunk: Chunk) -> bool:
+    """Whether damage in a chunk is seen by its checksum; of no chunk, it is seen anyway."""
+    if chunk.loose:
+        return False
+    file.seek(chunk.offset)
+    head = file.read(RECORD.size + CHUNK_HEAD.size)
+    if len(head) < RECORD.size + CHUNK_HEAD.size or head[0] != CHUNK:
+        return True
+    _, _, size, checksum, _ = CHUNK_HEAD.unpack_from(head, RECORD.size)
+    return bool(checksum) or not size
+
+
 def message_of(content: memoryview) -> tuple[int, int, memoryview]:
     """Channel, time (ns) and data of a message."""
     if len(content) < MESSAGE_HEAD.size:

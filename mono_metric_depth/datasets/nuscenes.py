@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, CameraError, Mount, mount_from_transform
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.choices import Kinds, chosen, drive_name
 from mono_metric_depth.datasets.image_file import read_image
 from mono_metric_depth.datasets.lidar import depth_from_points, read_bin, require_overlap
@@ -30,10 +30,12 @@ from mono_metric_depth.datasets.nuscenes_tables import (
     read_tables,
     scene_names,
 )
+from mono_metric_depth.datasets.said_once import said_once
 from mono_metric_depth.frame import Frame
 
 SHAPE = 'nuScenes (the folder of v1.0-mini, samples and sweeps)'
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(said_once)
 _KINDS: Kinds = {
     'version': re.compile(r'v\d\.\d-\w+').fullmatch,
     'camera': re.compile(r'CAM_\w+').fullmatch,
@@ -177,7 +179,7 @@ class NuscenesScene:
                 f'{path}: is {image.shape[1]}x{image.shape[0]}, but sample_data says '
                 f'{row.size[0]}x{row.size[1]}; use images that were neither resized nor cropped'
             )
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
         camera, pose = self._intrinsics(row), self._tables.pose(row)
         depth = self._depth(row, camera, pose)
         return Frame(row.stamp * 1000, image, camera, depth, pose, self._mount(row.sensor))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError
 
 
 def require_centred(camera: Camera, path: Path, tolerance: float = 0.25) -> None:
@@ -19,7 +19,7 @@ def require_centred(camera: Camera, path: Path, tolerance: float = 0.25) -> None
         tolerance: So far from the middle at most, as a share of the image's width and height.
 
     Raises:
-        DatasetError: Naming both.
+        DamagedFrameError: Naming both.
     """
     middle = (camera.width - 1) / 2, (camera.height - 1) / 2
     if (
@@ -31,4 +31,4 @@ def require_centred(camera: Camera, path: Path, tolerance: float = 0.25) -> None
             f'{camera.width}x{camera.height} px; have they been resized or cropped? Use the '
             "data set's own images"
         )
-        raise DatasetError(msg)
+        raise DamagedFrameError(msg)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.datasets import DamagedFrameError, DatasetError
 from mono_metric_depth.datasets.documents import read_json, what_is_wrong
 from mono_metric_depth.datasets.image_file import read_image, read_uint16
 from mono_metric_depth.frame import Frame
@@ -156,7 +156,7 @@ class SequenceFolder:
                 f'{path}: is {image.shape[1]}x{image.shape[0]}, of another size than the camera '
                 f'({self.camera.width}x{self.camera.height}); keep one folder for each size'
             )
-            raise DatasetError(msg)
+            raise DamagedFrameError(msg)
         depth = None
         path = self.folder / 'depth' / name
         if path.is_file():

@@ -18,7 +18,7 @@ _FIRST_STRIDE = 10**7
 
 
 class SqliteFile:
-    """An sqlite3 file of a bag; it has no checksums: damage is seen where its structure suffers.
+    """An sqlite3 file of a bag; damage is seen where its structure suffers.
 
     Args:
         path: The file.
@@ -27,11 +27,14 @@ class SqliteFile:
     Attributes:
         topics: Its topics.
         cut: What is missing, in words; empty if nothing is.
+        unchecked: Always: it carries no checksums.
 
     Raises:
         DatasetError: If it is empty.
         Exception: Whatever SQLite, rosbags or text decoding say of a file that is damaged.
     """
+
+    unchecked = True
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         if not path.stat().st_size:

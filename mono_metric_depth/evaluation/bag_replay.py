@@ -95,6 +95,7 @@ class BagReplay:
     Attributes:
         images: How many images there are, by the bag's summary.
         cameras: Image topics, with their camera_info and mount.
+        unchecked: Files that carry no checksums.
 
     Raises:
         DatasetError: If the bag cannot be read or has no usable camera, or a topic is not there.
@@ -125,6 +126,7 @@ class BagReplay:
         except DatasetError as err:
             msg = f'{path}: {err}'
             raise DatasetError(msg) from err
+        self.unchecked: list[Path] = []
         self._calibrate(topics, angles or {})
         self.images = sum(topics[camera.image].messages for camera in self.cameras)
 
@@ -177,7 +179,8 @@ class BagReplay:
     def _calibrate(self, topics: dict[str, StoredTopic], angles: Mapping[str, float]) -> None:
         """Read /tf_static, and the first calibration and the stamps of each camera."""
         transforms = StaticTransforms()
-        for _, _, kind, data in bag_messages(self._storage, {TF_STATIC} & topics.keys()):
+        static = {TF_STATIC} & topics.keys()
+        for _, _, kind, data in bag_messages(self._storage, static, unchecked=self.unchecked):
             with contextlib.suppress(DatasetError):  # a damaged one
                 transforms.add(deserialized(kind, data))
         for camera in self.cameras:

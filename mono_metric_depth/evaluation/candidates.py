@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.datasets import DatasetError, open_sequence, sequence_names
+from mono_metric_depth.datasets import (
+    DamagedFrameError,
+    DatasetError,
+    open_sequence,
+    sequence_names,
+)
 from mono_metric_depth.engines import Engine
 from mono_metric_depth.engines.network_image import CHANNELS
 from mono_metric_depth.estimator import DepthEstimator
@@ -146,7 +151,10 @@ def control_candidate(
         sequence = open_sequence(name)
         attitude = mean_mount(sequence.mounts)
         for index in np.unique(np.linspace(0, len(sequence) - 1, _FRAMES).astype(int)):
-            frame = sequence[int(index)]
+            try:
+                frame = sequence[int(index)]
+            except DamagedFrameError:
+                continue
             if frame.depth is not None:
                 alignment = estimator.alignment(frame.camera, attitude)
                 depths.append(alignment.align_depth(frame.depth)[None])

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 from mono_metric_depth.datasets import (
     DatasetError,
@@ -32,6 +33,7 @@ class DriveFrames:
         indices: Of the frames.
         lost: About how many frames more there were, but for damage, as far as that is known.
         damage: What of its files cannot be read, in words.
+        unchecked: Its files that carry no checksums, of a bag.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DriveFrames:
     indices: Sequence[int]
     lost: int = 0
     damage: str = ''
+    unchecked: Sequence[Path] = ()
 
 
 def open_drives(
@@ -76,7 +79,8 @@ def open_drives(
             if frames:
                 lost = -(-getattr(sequence, 'lost', 0) // every)
                 damage = getattr(sequence, 'damage', '')
-                drives.append(DriveFrames(name, _version(name), frames, lost, damage))
+                unchecked = getattr(sequence, 'unchecked', ())
+                drives.append(DriveFrames(name, _version(name), frames, lost, damage, unchecked))
             else:
                 failed[name] = 'it has no frames'
         except (DatasetError, OSError) as err:

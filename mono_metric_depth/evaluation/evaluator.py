@@ -10,27 +10,17 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from mono_metric_depth.camera import Mount
-from mono_metric_depth.datasets import (
-    DatasetError,
-    FrameSequence,
-    open_sequence,
-)
-from mono_metric_depth.estimator import DepthEstimator, EstimatorError
 from mono_metric_depth.evaluation.candidates import Candidate
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
 from mono_metric_depth.evaluation.error_file import ErrorFile, errors_key, read_errors
-from mono_metric_depth.evaluation.image_errors import ImageErrors, NoOverlapError, image_errors
+from mono_metric_depth.evaluation.frame_comparison import FrameComparison, Job, Outcomes
+from mono_metric_depth.evaluation.image_errors import ImageErrors
+from mono_metric_depth.evaluation.outcomes import Evaluation, Skipped
 from mono_metric_depth.evaluation.protocol import Protocol
-from mono_metric_depth.frame import Frame
-from mono_metric_depth.image import Image
-from mono_metric_depth.mount_statistics import mean_mount
 from mono_metric_depth.scale import ScaleError, check_depth_unit
 from mono_metric_depth.workers import work_in_processes
 
@@ -40,97 +30,6 @@ _CHUNK = 8
 _EARLY = 20
 #: Ground truth may begin late in a drive; after so many frames without any it has none.
 _LATE = 100
-#: So many of the drives that were left out are named in a line.
-_NAMED = 5
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that says nothing about a model.
-
-    Attributes:
-        candidate: Number of the model.
-        drive, index: Which image.
-        reason: A short word to count it under.
-        message: What was found.
-        true_median: Median true depth (m), as read; NaN without any.
-    """
-
-    candidate: int
-    drive: str
-    index: int
-    reason: str
-    message: str
-    true_median: float = math.nan
-
-
-@dataclass
-class Evaluation:
-    """Errors of several models on the same images.
-
-    Attributes:
-        errors: Of each model: its images, in the order of the drives.
-        skipped: Images left out, and why.
-        failed: Drives left out as a whole, and why.
-        reused: How many numbers of images an earlier run had left.
-    """
-
-    errors: list[list[ImageErrors]]
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    reused: int = 0
-
-    def reasons(self, drive: str | None = None) -> dict[str, tuple[int, Skipped]]:
-        """How many images were left out for each reason, of all or one drive; the first of them.
-
-        Those of drives that were left out as a whole do not count.
-        """
-        skipped = [s for s in self.skipped if s.drive == (drive or s.drive)]
-        if drive is None:
-            skipped = [s for s in skipped if s.drive not in self.failed]
-        counts = Counter(
-            reason for _, _, reason in {(s.drive, s.index, s.reason) for s in skipped}
-        )
-        first = {s.reason: s for s in reversed(skipped)}
-        return {reason: (count, first[reason]) for reason, count in counts.items()}
-
-    def require_images(self, drives: Sequence[DriveFrames]) -> None:
-        """Leave out drives of which no image could be compared.
-
-        Args:
-            drives: What was evaluated, as a whole.
-
-        Raises:
-            DatasetError: If none is left.
-        """
-        for drive in drives:
-            if drive.name not in self.failed and not all(
-                any(each.drive == drive.name for each in errors) for errors in self.errors
-            ):
-                reasons = '; '.join(
-                    f'{count} {reason}, first frame {first.index}: {first.message}'
-                    for reason, (count, first) in self.reasons(drive.name).items()
-                )
-                why = f'none of its {len(drive.indices)} frames can be compared: {reasons}'
-                self.failed[drive.name] = why
-        if all(drive.name in self.failed for drive in drives):
-            raise DatasetError(failures(self.failed))
-
-
-def failures(failed: dict[str, str]) -> str:
-    """Drives that were left out, in a line: the first few with their reasons."""
-    named = [
-        why if name.rpartition('#')[0] or name in why else f'{name}: {why}'
-        for name, why in list(failed.items())[:_NAMED]
-    ]
-    more = len(failed) - len(named)
-    return '; '.join(named) + (f'; and {more} more' if more else '')
-
-
-_Frame = tuple[int, tuple[int, ...]]
-_Job = tuple[DriveFrames, list[_Frame]]
-#: What became of frames, each with the number of the model; or why the drive cannot be read.
-_Outcomes = list[tuple[int, ImageErrors | Skipped]] | str
 
 
 def evaluate(
@@ -173,7 +72,7 @@ def evaluate(
     wanted = [(d.name, d.version, index) for d in drives for index in d.indices]
     check = _TruthCheck(result.failed, [found[k] for found in known for k in wanted if k in found])
 
-    def remaining() -> Iterator[_Job]:
+    def remaining() -> Iterator[Job]:
         for job in jobs:
             if job[0].name not in result.failed:
                 yield job
@@ -215,12 +114,12 @@ def evaluate(
 
 def _jobs(
     drives: Sequence[DriveFrames], known: Sequence[dict[tuple[str, str, int], ImageErrors]]
-) -> tuple[list[_Job], int]:
+) -> tuple[list[Job], int]:
     """What is missing, in chunks of frames of one drive; how many frames are not."""
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     done = 0
     for drive in drives:
-        missing: list[_Frame] = []
+        missing: list[tuple[int, tuple[int, ...]]] = []
         for index in drive.indices:
             key = (drive.name, drive.version, index)
             lacking = tuple(n for n, found in enumerate(known) if key not in found)
@@ -274,106 +173,24 @@ class _TruthCheck:
 
 
 def _run(
-    jobs: Iterator[_Job], candidates: Sequence[Candidate], protocol: Protocol, processes: int
-) -> Generator[tuple[_Job, _Outcomes], None, None]:
+    jobs: Iterator[Job], candidates: Sequence[Candidate], protocol: Protocol, processes: int
+) -> Generator[tuple[Job, Outcomes], None, None]:
     """Each job and its outcomes, in order."""
     if processes > 1:
         yield from work_in_processes(_start_worker, (candidates, protocol), jobs, processes)
         return
-    worker: _Worker | None = None
+    comparison: FrameComparison | None = None
     for job in jobs:
-        worker = worker or _Worker(candidates, protocol)
-        yield job, worker.work(job)
-
-
-class _Worker:
-    """Models, ready for frames."""
-
-    def __init__(self, candidates: Sequence[Candidate], protocol: Protocol) -> None:
-        self._estimators = [candidate.estimator() for candidate in candidates]
-        self._protocol = protocol
-        self._drive = ''
-        self._sequence: FrameSequence | None = None
-        self._attitude: Mount | None = None
-
-    def work(self, job: _Job) -> _Outcomes:
-        drive, frames = job
-        try:
-            sequence = self._opened(drive.name)
-        except (DatasetError, OSError) as err:
-            return str(err)
-        outcomes: list[tuple[int, ImageErrors | Skipped]] = []
-        for index, lacking in frames:
-            try:
-                frame = sequence[index]
-            except (DatasetError, OSError) as err:
-                outcomes += [
-                    (n, Skipped(n, drive.name, index, 'unreadable', str(err))) for n in lacking
-                ]
-                continue
-            outcomes += [(n, self._compare(n, frame, drive, index)) for n in lacking]
-        return outcomes
-
-    def _opened(self, name: str) -> FrameSequence:
-        if self._sequence is None or self._drive != name:
-            self._sequence = None
-            sequence = open_sequence(name)
-            self._attitude = mean_mount(sequence.mounts)
-            self._sequence, self._drive = sequence, name
-        return self._sequence
-
-    def _compare(
-        self, number: int, frame: Frame, drive: DriveFrames, index: int
-    ) -> ImageErrors | Skipped:
-        estimator = self._estimators[number]
-
-        def skipped(reason: str, message: str) -> Skipped:
-            return Skipped(number, drive.name, index, reason, message, _median(frame.depth))
-
-        if frame.depth is None:
-            # By far the most of these are bags.
-            why = 'it has no ground truth (of a bag, name its topic: BAG#,/lidar/points)'
-            return skipped('no_truth', why)
-        try:
-            predicted = unscaled_depth(estimator, frame, self._attitude)
-        except EstimatorError as err:
-            return skipped(err.reason, str(err))
-        try:
-            protocol = self._protocol.within(estimator.card.depth_range)
-            found = image_errors(predicted, frame.depth, estimator.scale, protocol)
-        except NoOverlapError as err:
-            return skipped(err.reason, str(err))
-        return ImageErrors(drive.name, index, drive.version, frame.stamp, **found)
-
-
-def unscaled_depth(
-    estimator: DepthEstimator, frame: Frame, attitude: Mount | None
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """(h, w) float32 depth at the frame's pixels before it is scaled; NaN where nothing is seen.
-
-    Raises:
-        EstimatorError: As :meth:`DepthEstimator.estimate`.
-    """
-    estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)
-    depth = estimate.alignment.restore(estimate.inverse_depth, 'input')
-    depth /= np.float32(estimator.scale)
-    return depth
-
-
-def _median(depth: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None) -> float:
-    if depth is None:
-        return math.nan
-    with np.errstate(invalid='ignore'):
-        known = depth[np.isfinite(depth) & (depth > 0)]
-    return float(np.median(known)) if known.size else math.nan
+        comparison = comparison or FrameComparison(candidates, protocol)
+        yield job, comparison.outcomes(job)
 
 
 def _start_worker(
     candidates: Sequence[Candidate], protocol: Protocol
-) -> Callable[[_Job], _Outcomes]:
+) -> Callable[[Job], Outcomes]:
     # As many workers as cores leave one thread to each; worlds are rendered by torch.
     os.environ['OMP_NUM_THREADS'] = '1'
     cv2.setNumThreads(1)
     # What is wrong with a bag was said when it was opened for the list of frames.
     logging.getLogger('mono_metric_depth.datasets').setLevel(logging.ERROR)
-    return _Worker(candidates, protocol).work
+    return FrameComparison(candidates, protocol).outcomes

@@ -16,7 +16,7 @@ from html import escape
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.evaluation import report_plots as plots
 from mono_metric_depth.evaluation.drive_labels import drive_labels
-from mono_metric_depth.evaluation.evaluator import failures
+from mono_metric_depth.evaluation.outcomes import failures
 from mono_metric_depth.evaluation.report_page import PAGE, STYLE
 from mono_metric_depth.evaluation.report_pictures import (
     DEPTHS,
@@ -35,12 +35,8 @@ from mono_metric_depth.evaluation.report_tables import (
     scaling_tables,
 )
 from mono_metric_depth.evaluation.results import ModelResult, Results
-from mono_metric_depth.evaluation.summary import (
-    advice,
-)
-from mono_metric_depth.evaluation.tables import (
-    describe_comparison,
-)
+from mono_metric_depth.evaluation.summary import advice
+from mono_metric_depth.evaluation.tables import describe_comparison
 from mono_metric_depth.linearity import Interval
 
 

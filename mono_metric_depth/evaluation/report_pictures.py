@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -107,11 +108,12 @@ def shown_frames(model: ModelResult, chosen: Sequence[tuple[int, str]]) -> list[
         chosen: See :func:`chosen_frames`.
     """
     estimator = model.candidate.estimator()
+    opened = cache(open_sequence)
     shown = []
     for number, label in chosen:
         each = model.errors[number]
         try:
-            sequence = open_sequence(each.drive)
+            sequence = opened(each.drive)
             frame = sequence[each.index]
             attitude = mean_mount(sequence.mounts)
             estimate = estimator.estimate(Image(frame.image, 'rgb'), frame.camera, attitude)

@@ -8,16 +8,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from mono_metric_depth.evaluation.comparison import leaders
 from mono_metric_depth.evaluation.drive_labels import drive_labels
 from mono_metric_depth.evaluation.image_errors import GRID
 from mono_metric_depth.evaluation.results import Results
-from mono_metric_depth.evaluation.summary import (
-    METRICS,
-    SCALINGS,
-    PartSummary,
-    Summary,
-    leaders,
-)
+from mono_metric_depth.evaluation.summary import METRICS, SCALINGS, PartSummary, Summary
 from mono_metric_depth.evaluation.tables import SCALING_TITLES, with_interval
 from mono_metric_depth.linearity import Interval
 

@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mono_metric_depth.datasets import DatasetError, sequence_names
+from mono_metric_depth.datasets.bag_storage import without_checksums
 from mono_metric_depth.evaluation.candidates import CONTROL, Candidate
+from mono_metric_depth.evaluation.comparison import Comparison, common_images, compare
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
-from mono_metric_depth.evaluation.evaluator import Evaluation
 from mono_metric_depth.evaluation.image_errors import ImageErrors
+from mono_metric_depth.evaluation.outcomes import Evaluation
 from mono_metric_depth.evaluation.protocol import Protocol
-from mono_metric_depth.evaluation.summary import (
-    SCALINGS,
-    Comparison,
-    Summary,
-    common_images,
-    compare,
-    summarise,
-)
+from mono_metric_depth.evaluation.summary import SCALINGS, Summary, summarise
 
 #: Fewer independent units say little; intervals over them are too narrow.
 _UNITS = 8
@@ -112,8 +107,8 @@ def gather(
         compare(a.candidate.name, a.errors, b.candidate.name, b.errors) for a, b in pairs
     ]
     skipped = {
-        reason: (count, f'{one.drive} frame {one.index}: {one.message}')
-        for reason, (count, one) in evaluation.reasons().items()
+        reason: (len(images), images[0].described)
+        for reason, images in evaluation.reasons().items()
     }
     warnings = _warnings(evaluation, first, drives, protocol)
     for result in models:
@@ -136,6 +131,8 @@ def _warnings(
         for drive in drives
         if drive.damage
     ]
+    files = dict.fromkeys(file for drive in drives for file in drive.unchecked)
+    found += filter(None, [without_checksums(files)])
     found += protocol.warnings(summary.images, {each.size for each in first.errors})
     if summary.units < _UNITS:
         found.append(

@@ -1,6 +1,6 @@
 # Copyright 2026 The mono_metric_depth Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the errors of many images say of a model, how sure that is, and which model is better."""
+"""What the errors of many images say of a model, and how sure that is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.doubt import Doubt
+from mono_metric_depth.evaluation.bootstrap import Units, independent_units
 from mono_metric_depth.evaluation.image_errors import GRID, ImageErrors, Part
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.linearity import Interval, Linearity, findings, measure_linearity
@@ -27,11 +28,6 @@ SCALINGS = {
 }
 METRICS = tuple(field.name for field in fields(DepthMetrics))
 
-#: Enough drives to draw whole drives from.
-_DRIVES = 8
-#: Else each drive is cut into so many blocks of neighbouring frames, none of them shorter.
-_BLOCKS = 10
-_SHORTEST = 4
 _NO_METRES = (
     'do not use its metres on such data: take a model that was trained on data like these, or '
     'train this one on them (finetune)'
@@ -46,60 +42,10 @@ _ADVICE = {
     'spread': _NO_SCALAR,
     'bias': 'fit the scale on data like these (fit_scale)',
 }
-_ROUNDS = 2000
-_PARTS = 40
+#: Most images of which each pixel takes memory.
 _MOST = 2000
-_CONFIDENCE = 0.95
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Units:
-    """What the bootstrap draws: frames of one drive are not independent, so not single images.
-
-    Attributes:
-        labels: (n,) number of each image's unit.
-        description: What they are, in words.
-    """
-
-    labels: NDArray[np.int64]
-    description: str
-
-    def rounds(self, seed: int = 0) -> NDArray[np.int64]:
-        """(rounds, units) how often each unit is drawn; always the same for the same count."""
-        count = int(self.labels.max()) + 1
-        rng = np.random.default_rng(seed)
-        return rng.multinomial(count, np.full(count, 1 / count), _ROUNDS)
-
-    def interval(self, values: Array) -> Interval:
-        """Mean over images with its interval.
-
-        Args:
-            values: (n,) one for each image; NaN where it says nothing.
-        """
-        known = np.isfinite(values)
-        if not known.any():
-            return Interval(float('nan'), float('nan'), float('nan'))
-        labels, values = self.labels[known], values[known]
-        size = int(self.labels.max()) + 1
-        sums = np.bincount(labels, values, size)
-        counts = np.bincount(labels, minlength=size)
-        drawn = self.rounds()
-        total = drawn @ counts
-        means = (drawn @ sums)[total > 0] / total[total > 0]
-        return _interval(float(values.mean()), means, int((counts > 0).sum()))
-
-    def median_interval(self, values: Array) -> Interval:
-        """Median over images with its interval."""
-        order = np.argsort(values)
-        place = []
-        # A few rounds at a time: all of them take 48 kB for each image.
-        for drawn in np.array_split(self.rounds(), _PARTS):
-            weights = np.cumsum(drawn[:, self.labels[order]], axis=1)
-            place.append((weights * 2 >= weights[:, -1:]).argmax(axis=1))
-        count = len(np.unique(self.labels))
-        return _interval(float(np.median(values)), values[order][np.concatenate(place)], count)
 
 
 @dataclass(frozen=True)
@@ -164,51 +110,6 @@ class Summary:
     findings: dict[str, str]
     units: int
     independent: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same images: paired differences of AbsRel, transferred.
-
-    Attributes:
-        name, reference: The models.
-        difference: Mean over images of AbsRel of ``name`` less that of ``reference``.
-        delta1: The same of delta1.
-        better: Share of the images where ``name`` has the smaller AbsRel.
-        verdict: In words.
-    """
-
-    name: str
-    reference: str
-    difference: Interval
-    delta1: Interval
-    better: float
-    verdict: str
-
-
-def independent_units(errors: Sequence[ImageErrors]) -> Units:
-    """What may be drawn as if independent: drives where there are enough, else blocks of frames.
-
-    Args:
-        errors: Images, in the order of the drives.
-    """
-    names = list(dict.fromkeys(each.drive for each in errors))
-    drive = np.array([names.index(each.drive) for each in errors])
-    if len(names) >= _DRIVES:
-        return Units(drive, f'{len(names)} drives')
-    labels = np.empty(len(errors), np.int64)
-    count, longest = 0, 0
-    for number in range(len(names)):
-        frames = np.nonzero(drive == number)[0]
-        size = max(-(-len(frames) // _BLOCKS), _SHORTEST)
-        longest = max(longest, size)
-        labels[frames] = count + np.arange(len(frames)) // size
-        count = int(labels[frames[-1]]) + 1
-    blocks = f'{count} block{"s" * (count > 1)} of up to {longest} neighbouring images'
-    drives = 'one drive' if len(names) == 1 else f'{len(names)} drives'
-    return Units(
-        labels, f'{blocks} of {drives}: how much other drives would differ is not in them'
-    )
 
 
 def scaling_errors(
@@ -298,58 +199,9 @@ def advice(kinds: Sequence[str]) -> str:
     return _ADVICE.get(kinds[0], 'look at the worst frames below before this model is relied on')
 
 
-def leaders(models: Sequence[tuple[str, Sequence[ImageErrors]]]) -> list[str]:
-    """The model with the smallest AbsRel, and those that the images cannot tell from it.
-
-    Args:
-        models: Name and images of each, the same images in the same order.
-    """
-    means = [float(np.mean([e.transferred.abs_rel for e in errors])) for _, errors in models]
-    order = [models[number] for number in np.argsort(means, kind='stable')]
-    best, least = order[0]
-    return [best] + [
-        name
-        for name, errors in order[1:]
-        if not compare(best, least, name, errors).difference.high < 0
-    ]
-
-
 def some_images(errors: Sequence[ImageErrors]) -> Sequence[ImageErrors]:
     """All images, or a few thousand evenly out of more: what takes memory for each pixel."""
     return errors[:: -(-len(errors) // _MOST)]
-
-
-def compare(
-    name: str, errors: Sequence[ImageErrors], reference: str, others: Sequence[ImageErrors]
-) -> Comparison:
-    """Compare two models on the same images.
-
-    Args:
-        name: One model.
-        errors: Its images.
-        reference: The other.
-        others: Its errors on the same images, in the same order.
-    """
-    units = independent_units(errors)
-    pairs = [(a.transferred, b.transferred) for a, b in zip(errors, others, strict=True)]
-    difference = units.interval(np.array([a.abs_rel - b.abs_rel for a, b in pairs]))
-    delta1 = units.interval(np.array([a.delta1 - b.delta1 for a, b in pairs]))
-    if not np.isfinite(difference.low):
-        verdict = f'too few images to tell {name} from {reference}'
-    elif difference.high < 0:
-        verdict = f'{name} is better than {reference}'
-    elif difference.low > 0:
-        verdict = f'{name} is worse than {reference}'
-    else:
-        verdict = f'{name} and {reference} cannot be told apart by these images'
-    better = float(np.mean([a.abs_rel < b.abs_rel for a, b in pairs]))
-    return Comparison(name, reference, difference, delta1, better, verdict)
-
-
-def common_images(errors: Sequence[Sequence[ImageErrors]]) -> list[list[ImageErrors]]:
-    """Of each model, the images that all of them have."""
-    shared = set.intersection(*({(e.drive, e.index) for e in each} for each in errors))
-    return [[e for e in each if (e.drive, e.index) in shared] for each in errors]
 
 
 _REGIONS = [
@@ -380,11 +232,3 @@ def _parts(
             )
         )
     return tuple(found)
-
-
-def _interval(value: float, rounds: Array, units: int) -> Interval:
-    """With what was drawn; not a number for a single unit, which says nothing of others."""
-    if units < 2:
-        return Interval(value, float('nan'), float('nan'))
-    low, high = np.quantile(rounds, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return Interval(value, min(float(low), value), max(float(high), value))

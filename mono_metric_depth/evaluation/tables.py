@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from mono_metric_depth.evaluation.comparison import Comparison
 from mono_metric_depth.evaluation.image_errors import GRID, ImageErrors
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.evaluation.summary import (
     METRICS,
     SCALINGS,
-    Comparison,
     PartSummary,
     Summary,
     scaling_errors,

@@ -6,88 +6,41 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.camera import Camera, CameraError, camera_from_info
 from mono_metric_depth.datasets.lidar import depth_from_points
-from mono_metric_depth.datasets.static_transforms import TF_STATIC
-from mono_metric_depth.datasets.transform_tree import TransformError, TransformTree
+from mono_metric_depth.datasets.transform_tree import TransformError
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
 from mono_metric_depth.estimator import model_file
 from mono_metric_depth.evaluation.bag_depth import depth_at
 from mono_metric_depth.evaluation.live_comparison import LEAST_PIXELS, LiveComparison, StampPairs
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.nodes.evaluation_parameters import EvaluationParameters
+from mono_metric_depth.nodes.lidar_transforms import LidarTransforms
 from mono_metric_depth.nodes.messages import stamp_ns
-from mono_metric_depth.nodes.parameter_table import (
-    declare_table,
-    parameter,
-    rules_of,
-    warn_of_unknown,
-)
-from mono_metric_depth.point_cloud import PointCloudError, points_of_message
+from mono_metric_depth.nodes.parameter_table import declare_table, rules_of, warn_of_unknown
+from mono_metric_depth.point_cloud import PointCloudError
 
 _INPUT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-_LATCHED = QoSProfile(
-    depth=100,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 #: So many depth images and truths wait for each other at most.
 _WAITING = 20
 _MINIMUM = 1e-3
 _RECENT = 5.0
 
 Depth = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class EvaluationParameters:
-    """A value for each parameter; the fields are the table."""
-
-    truth: Literal['depth', 'lidar'] = parameter(
-        'depth',
-        'What ground truth is: depth images on truth/image with truth/camera_info, or the sweeps '
-        'of a LiDAR on truth/points.',
-        'never',
-        choices=('depth', 'lidar'),
-    )
-    tolerance: float = parameter(
-        0.02, 'Furthest stamps of depth and its ground truth (s).', 'never', span=(0, 1)
-    )
-    window: int = parameter(
-        100, 'Images that the metrics in the diagnostics are over.', 'never', span=(1, 100_000)
-    )
-    max_depth: float = parameter(
-        80.0, 'Furthest ground truth that counts (m).', 'never', span=(0.1, 1e4)
-    )
-    model: str = parameter(
-        '',
-        'Model that depth is of, as in depth_node: -Inf and +Inf count as the ends of its range.',
-        'never',
-    )
-    lidar_transform: str | Sequence[float] = parameter(
-        '',
-        'What takes points of the LiDAR into the optical frame of depth (x right, y down, z '
-        'ahead): the place of the LiDAR there, x y z (m), then its attitude, the unit quaternion '
-        'qx qy qz qw, as "tf2_echo OPTICAL_FRAME LIDAR_FRAME" prints them; a text, or a list of '
-        'seven numbers with decimal points. From /tf_static if empty.',
-        'never',
-        untyped=True,
-    )
 
 
 class _Drop(Exception):  # noqa: N818 (no error: an outcome)
@@ -123,9 +76,9 @@ class EvaluationNode(Node):
         self._cameras: dict[bytes, Camera] = {}
         self._received = {'depth': 0, 'truth': 0}
         self._problem, self._failed, self._compared = '', 0.0, 0.0
-        self._transforms = TransformTree()
-        self._given = self._lidar_transform()
         lidar = self._values.truth == 'lidar'
+        given = self._values.lidar_transform
+        self._lidar = LidarTransforms(self, given) if lidar or given else None
         self._subscribe(CameraInfo, 'depth/camera_info', self._on_info)
         self._subscribe(ImageMessage, 'depth/image', self._on_depth)
         truth = self._on_truth
@@ -135,8 +88,6 @@ class EvaluationNode(Node):
             self._subscribe(CameraInfo, 'camera_info', self._on_view)
         else:
             self._subscribe(CameraInfo, 'truth/camera_info', self._on_truth_info)
-        if lidar and self._given is None:
-            self._listen_to_transforms()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Simulated time may stand still; that is when a person looks at the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -145,48 +96,6 @@ class EvaluationNode(Node):
     def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> None:
         overrides = QoSOverridingOptions.with_default_policies()
         self.create_subscription(kind, topic, callback, _INPUT, qos_overriding_options=overrides)
-
-    def _lidar_transform(self) -> TransformTree | None:
-        """The transform that was given as a parameter."""
-        given = self._values.lidar_transform
-        if isinstance(given, str) and not given:
-            return None
-        try:
-            numbers = map(float, given.split() if isinstance(given, str) else given)
-            x, y, z, qx, qy, qz, qw = numbers
-        except (TypeError, ValueError) as err:
-            msg = (
-                'parameter lidar_transform must be x y z qx qy qz qw (a text or seven numbers), '
-                f'got {given!r}'
-            )
-            raise ValueError(msg) from err
-        vector = SimpleNamespace(x=x, y=y, z=z)
-        quaternion = SimpleNamespace(x=qx, y=qy, z=qz, w=qw)
-        stamped = SimpleNamespace(
-            header=SimpleNamespace(frame_id='depth'),
-            child_frame_id='lidar',
-            transform=SimpleNamespace(translation=vector, rotation=quaternion),
-        )
-        tree = TransformTree()
-        tree.add(SimpleNamespace(transforms=[stamped]), static=True)
-        return tree
-
-    def _listen_to_transforms(self) -> None:
-        try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError as err:
-            msg = (
-                'where the LiDAR is has to come from /tf_static, and tf2_msgs is not installed: '
-                'give the parameter lidar_transform (x y z qx qy qz qw)'
-            )
-            raise ValueError(msg) from err
-        self.create_subscription(TFMessage, TF_STATIC, self._on_transforms, _LATCHED)
-
-    def _on_transforms(self, message: Any) -> None:
-        try:
-            self._transforms.add(message, static=True)
-        except CameraError as err:
-            self.get_logger().warning(str(err))
 
     # Messages.
 
@@ -209,7 +118,8 @@ class EvaluationNode(Node):
         if len(self._without_info) > _WAITING:
             self._without_info.popitem(last=False)
             topic = self.resolve_topic_name('depth/camera_info')
-            self._drop('no camera_info', f'no message on {topic} has the stamp of a depth image')
+            found = f'no message on {topic} has the stamp of a depth image'
+            self._drop('no camera_info', found if self._infos else _nothing_on(topic))
 
     def _on_truth_info(self, message: CameraInfo) -> None:
         self._truth_info = message
@@ -259,10 +169,11 @@ class EvaluationNode(Node):
             raise _Drop('size', msg)
         frame = message.header.frame_id
         if isinstance(truth, PointCloud2):
+            assert self._lidar is not None
             true_camera = self._view_of(camera, frame)
             in_view = true_camera is not None
             true_camera = true_camera or camera
-            true = self._depth_of_points(true_camera, frame, truth)
+            true = depth_from_points(self._lidar.points(truth, frame), true_camera)
         else:
             in_view = True  # truth is registered to the camera: what it knows is seen
             true, true_camera = self._depth_of_image(frame, truth)
@@ -292,14 +203,6 @@ class EvaluationNode(Node):
             throttle_duration_sec=30.0,
         )
         return None
-
-    def _depth_of_points(self, camera: Camera, frame: str, truth: PointCloud2) -> Depth:
-        if self._given is not None:
-            matrix, _ = self._given.transform('depth', 0, 'lidar', 0)
-        else:
-            matrix, _ = self._transforms.transform(frame, 0, truth.header.frame_id, 0)
-        points = points_of_message(truth) @ matrix[:3, :3].T + matrix[:3, 3]
-        return depth_from_points(points, camera)
 
     def _depth_of_image(self, frame: str, truth: ImageMessage) -> tuple[Depth, Camera]:
         if truth.header.frame_id != frame:
@@ -345,11 +248,10 @@ class EvaluationNode(Node):
         ]
         lines += [f'  {name}: {value:.4f}' for name, value in found.items()]
         waiting, unused = self._pairs.waiting()
-        waiting += len(self._without_info)
         dropped = self._comparison.dropped.copy()
-        if waiting:
-            dropped['ended before its partner came'] = waiting
-        lines += [f'  not compared, {reason}: {n}' for reason, n in sorted(dropped.items())]
+        dropped['ended before its ground truth came'] = waiting
+        dropped['no camera_info'] += len(self._without_info)
+        lines += [f'  not compared, {reason}: {n}' for reason, n in sorted(dropped.items()) if n]
         if unused := unused + self._pairs.unused:
             lines.append(
                 f'  ground truth without depth within {self._values.tolerance:g} s: {unused}'
@@ -380,10 +282,14 @@ class EvaluationNode(Node):
 
     def _health(self) -> tuple[bytes, str]:
         now = time.monotonic()
-        for stream, topic in (('depth', 'depth/image'), ('truth', self._truth_topic)):
-            if not self._received[stream]:
-                text = f'nothing has arrived on {self.resolve_topic_name(topic)}'
-                return DiagnosticStatus.WARN, text
+        arrived = {
+            'depth/image': self._received['depth'],
+            self._truth_topic: self._received['truth'],
+            'depth/camera_info': len(self._infos),
+        }
+        for topic, count in arrived.items():
+            if not count:
+                return DiagnosticStatus.WARN, _nothing_on(self.resolve_topic_name(topic))
         if self._problem and (now - self._failed < _RECENT or self._failed > self._compared):
             return DiagnosticStatus.WARN, self._problem
         if not self._comparison.images:
@@ -394,3 +300,7 @@ class EvaluationNode(Node):
         coverage = found['coverage']
         known = 'not known' if np.isnan(coverage) else f'{coverage:.0%}'
         return DiagnosticStatus.OK, f'{text}, coverage {known}'
+
+
+def _nothing_on(topic: str) -> str:
+    return f'nothing has arrived on {topic}'
