@@ -28,6 +28,8 @@ _TYPES: Mapping[str, Any] = {
 _RELIABLE = QoSProfile(
     depth=50, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
+#: How long to wait for what is still under way (s): a busy machine takes its time for the first.
+_FIRST_ANSWER, _NEXT_ANSWER = 20.0, 3.0
 
 
 class BagExchange(Node):
@@ -115,12 +117,13 @@ class BagExchange(Node):
             self._senders[topic].publish(bytes(data))
             if topic == image_topic:
                 progress()
-        quiet = time.monotonic() + 2.0
+        quiet = time.monotonic() + _FIRST_ANSWER
         while time.monotonic() < quiet:
             with self._lock:
                 arrived = [moment for topic in self.received.values() for moment in topic.values()]
                 complete = all(len(topic) >= len(self.sent) for topic in self.received.values())
             if complete:
                 break
-            quiet = max(quiet, max(arrived, default=0.0) + 2.0)
+            if arrived:
+                quiet = max(arrived) + _NEXT_ANSWER
             time.sleep(0.05)
