@@ -250,7 +250,7 @@ class CameraStream:
         absent = ''
         if newest.lacks_info:
             topic = self._node.resolve_topic_name(self._topic('camera_info'))
-            absent = f'no camera_info on {topic}'
+            absent = f'no camera_info on {topic}: publish it there, or remap camera_info'
         if silent is not None and silent > self.values.image_timeout:
             text = f'no image for {silent:.1f} s on {self.image_topic()}'
             text = f'{text}, and {absent}' if absent else text
