@@ -176,7 +176,8 @@ class BagSequence:
             # Not a view: the message would stay in memory with it.
             return np.array(decode_message(message).as_rgb())
         file = bytes(message.data)
-        _require_size(self.name, self.topic, compressed_size(file), self.camera)
+        size = compressed_size(file, message.format)
+        _require_size(self.name, self.topic, size, self.camera)
         return decode_compressed(file, message.format).as_rgb()
 
 
