@@ -25,22 +25,27 @@ pytest.importorskip('rclpy')
 
 import rclpy
 from conftest import ROOT, TINY_CAMERA, TINY_DEPTH, next_domain
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import (
     FRAME_ID,
     OUTPUTS,
+    RELIABLE,
     Robot,
     cloud_points,
     compressed_message,
     depth_values,
     image_message,
     info_message,
+    next_stamp,
     noise,
+    put_stamp,
     stamp_of,
 )
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
 from std_srvs.srv import SetBool
 
 from mono_metric_depth.camera import Camera
@@ -57,6 +62,7 @@ from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.nodes.bag_exchange import BagExchange
 from mono_metric_depth.nodes.depth_node import DepthNode
+from mono_metric_depth.nodes.latched_camera_info import LatchedCameraInfo
 
 SAMPLE = ROOT.parent / 'shared' / 'data' / 'dgp_sample' / 'scene_dataset_v1.0.json'
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
@@ -363,13 +369,82 @@ def test_a_camera_info_that_was_latched_before_the_node_came_serves_every_image(
     name = 'qos_overrides./camera_info.subscription.durability'
     node = start(**({name: durability} if durability else {}))
     image = image_message(noise(60, 100))
-    robot.until(
-        lambda: robot.answers['depth/points'], 'an answer', lambda: robot.send(image), timeout=10
-    )
+    robot.until(lambda: robot.answers['depth/points'], 'an answer', lambda: robot.send(image))
     found = robot.node.get_subscriptions_info_by_topic('/camera_info')
     told = {info.qos_profile.durability for info in found if info.node_name == node.get_name()}
     both = {DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE}
     assert told == ({DurabilityPolicy.TRANSIENT_LOCAL} if durability else both)
+
+
+@pytest.mark.parametrize('before', [True, False], ids=['before the node', 'after the node'])
+@pytest.mark.parametrize('latched', [True, False], ids=['latched', 'plain'])
+def test_a_camera_info_is_taken_as_it_is_offered_and_no_driver_is_asked_for_more(
+    robot: Robot,
+    start: Callable[..., DepthNode],
+    monkeypatch: pytest.MonkeyPatch,
+    latched: bool,
+    before: bool,
+) -> None:
+    topic, plain, kept = '/front/camera_info', {DurabilityPolicy.VOLATILE}, set()
+    if latched:
+        kept = {DurabilityPolicy.TRANSIENT_LOCAL}
+    refused: list[Any] = []
+    looks: list[float] = []
+    look = LatchedCameraInfo._look
+
+    def counted(latched_info: LatchedCameraInfo) -> None:
+        looks.append(time.monotonic())
+        look(latched_info)
+
+    monkeypatch.setattr(LatchedCameraInfo, '_look', counted)
+
+    def driver(durability: DurabilityPolicy) -> Any:
+        publisher = robot.node.create_publisher(
+            CameraInfo,
+            topic,
+            QoSProfile(depth=1, durability=durability),
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=refused.append),
+        )
+        publisher.publish(info)
+        return publisher
+
+    def asked() -> set[DurabilityPolicy]:
+        """For what the node asks."""
+        found = robot.node.get_subscriptions_info_by_topic(topic)
+        return {subscription.qos_profile.durability for subscription in found}
+
+    def until_it_has_looked() -> None:
+        count = len(looks)
+        robot.until(lambda: len(looks) > count + 1, 'a look for who publishes')
+
+    image, info = image_message(noise(60, 100)), info_message(CAMERA)
+    publisher = driver(*(kept or plain)) if before else None
+    node = start(cameras=['front'])
+    expected = plain | (kept if before else set())
+    robot.until(lambda: node.state == 'active' and asked() == expected, 'active')
+    if publisher is None:
+        until_it_has_looked()
+        publisher = driver(*(kept or plain))
+    images = robot.node.create_publisher(ImageMessage, '/front/image', RELIABLE)
+    answers: list[Any] = []
+    robot.node.create_subscription(PointCloud2, '/front/depth/points', answers.append, RELIABLE)
+
+    def again() -> None:
+        put_stamp(image, next_stamp())
+        if not latched:
+            publisher.publish(info)
+        images.publish(image)
+
+    robot.until(lambda: answers, 'an answer', again)
+    until_it_has_looked()
+    assert asked() == plain | kept
+    # Who comes in the place of one that kept it is asked for no more than it has.
+    robot.node.destroy_publisher(publisher)
+    robot.until(lambda: asked() == plain, 'the driver has gone')
+    publisher = driver(DurabilityPolicy.VOLATILE)
+    robot.until(lambda: publisher.get_subscription_count() == 1, 'the next driver')
+    until_it_has_looked()
+    assert not refused
 
 
 def test_images_lost_before_the_node_are_told(
