@@ -38,10 +38,10 @@ class LatchedCameraInfo:
     def __init__(self, node: Node, topic: str, take: Callable[[CameraInfo], object]) -> None:
         self._node, self._topic, self._take = node, topic, take
         self._subscription: Any = None
+        self._look()
         # Simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(PERIOD, self._look, clock=steady)
-        self._look()
 
     def _look(self) -> None:
         kept = any(
