@@ -305,7 +305,7 @@ def seconds_to_end(number: signal.Signals, domain: int, model: Path) -> float:
         robot.until(lambda: len(robot.answers['depth/points']) > 5, 'a stream of answers')
         sent = time.monotonic()
         node.send_signal(number)
-        output, errors = node.communicate(timeout=30)
+        output, errors = node.communicate(timeout=60)
         lasted = time.monotonic() - sent
     finally:
         ended.set()

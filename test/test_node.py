@@ -147,7 +147,7 @@ def process_robot(dds: None, tiny_model: Path) -> Iterator[Robot]:
     finally:
         robot.close()
         node.terminate()
-        assert node.wait(timeout=20) == 0
+        assert node.wait(timeout=60) == 0
 
 
 def real_frames() -> list[tuple[np.ndarray, Camera]]:
@@ -195,7 +195,7 @@ def test_a_process_that_only_knows_rclpy_receives_metric_clouds(
 
         robot.until(all_written, 'a frame of each camera', play, timeout=90)
         (tmp_path / 'enough').touch()
-        output = stranger.communicate(timeout=30)[0]
+        output = stranger.communicate(timeout=60)[0]
     finally:
         stranger.kill()
     assert stranger.returncode == 0, output
