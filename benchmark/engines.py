@@ -21,7 +21,8 @@ import torch
 
 from mono_metric_depth.datasets import open_sequence
 from mono_metric_depth.engines import Engine, EngineError
-from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.built_engine import open_built_engine
+from mono_metric_depth.engines.engine_request import EngineRequest
 from mono_metric_depth.engines.network_image import factor_and_offset
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import TOLERANCES, Parity, measure_parity

@@ -22,6 +22,11 @@ from mono_metric_depth.lens_grid import LensGrid
 
 #: OpenCV's remap counts pixels in 16 bits.
 MAX_SIZE = 16384
+#: A pinhole with a smaller focal length, in sides of its image, sees more than 179.8 degrees, and
+#: all that others see would be the same few pixels of it.
+_LEAST_FOCAL_LENGTH = 1e-3
+#: No camera has intrinsics beyond this (px), and what follows from them overflows nowhere.
+_MOST_INTRINSICS = 1e9
 #: Rows of an image whose rays are made at once: they stay in a core's cache.
 _ROWS = 64
 
@@ -68,24 +73,50 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= MAX_SIZE and 0 < self.height <= MAX_SIZE):
-            msg = f'camera size {self.width}x{self.height} is not within 1..{MAX_SIZE} px'
+            msg = (
+                f'camera size {self.width}x{self.height} is not within 1..{MAX_SIZE} px; check '
+                'its width and height'
+            )
             raise CameraError(msg)
-        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
-        if not all(math.isfinite(value) for value in numbers):
-            msg = f'camera calibration holds a value that is not finite: {numbers}'
-            raise CameraError(msg)
-        if self.fx <= 0 or self.fy <= 0:
-            msg = f'focal lengths must be positive, got fx={self.fx}, fy={self.fy}'
-            raise CameraError(msg)
+        self._require_usual_intrinsics()
         if self.distortion_model not in COEFFICIENTS:
             msg = (
-                f'unknown distortion model {self.distortion_model!r}; '
-                f'known are {", ".join(COEFFICIENTS)}'
+                f'unknown distortion model {self.distortion_model!r}; known are '
+                f'{", ".join(COEFFICIENTS)}; rectify the image first and declare it rectified'
             )
             raise CameraError(msg)
         if not any(self.distortion):
             object.__setattr__(self, 'distortion', ())
         _ = self._lens  # raises
+
+    def _require_usual_intrinsics(self) -> None:
+        intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        numbers = (*intrinsics, *self.distortion)
+        if not all(math.isfinite(value) for value in numbers):
+            msg = (
+                f'camera calibration holds a value that is not finite: {numbers}; check the '
+                'calibration file, or calibrate the camera again'
+            )
+            raise CameraError(msg)
+        if self.fx <= 0 or self.fy <= 0:
+            msg = (
+                f'focal lengths must be positive, got fx={self.fx}, fy={self.fy}; check the '
+                'calibration file'
+            )
+            raise CameraError(msg)
+        for focal, side in ((self.fx, self.width), (self.fy, self.height)):
+            if focal < _LEAST_FOCAL_LENGTH * side:
+                msg = (
+                    f'a focal length of {focal:g} px is too short for {side} px; check the '
+                    'calibration file: focal lengths are in pixels'
+                )
+                raise CameraError(msg)
+        if max(map(abs, intrinsics)) > _MOST_INTRINSICS:
+            msg = (
+                f'camera intrinsics {intrinsics} are beyond {_MOST_INTRINSICS:g} px; check the '
+                'calibration file'
+            )
+            raise CameraError(msg)
 
     @cached_property
     def _lens(self) -> Lens | None:
@@ -318,7 +349,10 @@ def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
     fx, fy, cx, cy = k[0], k[4], k[2], k[5]
     if rectified:
         if not any(p):
-            msg = 'the image is declared rectified but camera_info.p is all zero'
+            msg = (
+                'the image is declared rectified but camera_info.p is all zero; let its publisher '
+                'fill in P, or declare the image as not rectified'
+            )
             raise CameraError(msg)
         if len(p) != 12 or (p[1], p[4], *p[8:11]) != (0.0, 0.0, 0.0, 0.0, 1.0):
             msg = (
@@ -344,11 +378,14 @@ def camera_from_info(info: Any, *, rectified: bool = False) -> Camera:
     if not (0 <= x0 < x0 + roi_width <= width and 0 <= y0 < y0 + roi_height <= height):
         msg = (
             f'camera_info region of interest {roi_width}x{roi_height} at ({x0}, {y0}) leaves the '
-            f'{width}x{height} sensor'
+            f'{width}x{height} sensor; let its publisher fill in what the image shows of it'
         )
         raise CameraError(msg)
     if bin_x > roi_width or bin_y > roi_height:
-        msg = f'camera_info binning {bin_x}x{bin_y} leaves nothing of {roi_width}x{roi_height} px'
+        msg = (
+            f'camera_info binning {bin_x}x{bin_y} leaves nothing of {roi_width}x{roi_height} px; '
+            'let its publisher fill in that of the image'
+        )
         raise CameraError(msg)
     return Camera(
         roi_width // bin_x,

@@ -89,13 +89,15 @@ def coverage_warning(coverage: float, mount: Mount | None) -> str:
         return ''
     text = f'the camera sees {coverage:.0%} of what the network was trained on'
     degrees = 0.0 if mount is None else math.degrees(mount.yaw)
-    if abs(degrees) < _ASIDE:
-        return f'{text}, depth may be less exact: check its calibration and mounting angles'
-    side = 'left' if degrees > 0 else 'right'
-    return (
-        f'{text}: it looks {abs(degrees):.0f} degrees to the {side}, the network along the road, '
-        'and where they do not overlap there is no depth'
-    )
+    if abs(degrees) >= _ASIDE:
+        side = 'left' if degrees > 0 else 'right'
+        return (
+            f'{text}: it looks {abs(degrees):.0f} degrees to the {side}, the network along the '
+            'road, and where they do not overlap there is no depth'
+        )
+    if coverage < _LEAST_COVERAGE:
+        return f'{text}, too little for depth; check its calibration and mounting angles'
+    return f'{text}, depth may be less exact: check its calibration and mounting angles'
 
 
 class DepthEstimate:
@@ -297,7 +299,10 @@ class DepthEstimator:
             mount = Mount(mount.pitch, mount.roll, mount.yaw)
         alignment = self._alignment(camera, mount)
         if alignment.coverage < _LEAST_COVERAGE:
-            raise EstimatorError('coverage', coverage_warning(alignment.coverage, mount))
+            msg = coverage_warning(alignment.coverage, mount)
+            if mount is not None and abs(math.degrees(mount.yaw)) >= _ASIDE:
+                msg += '; point it along the road, or let its yaw be 0: depth is less exact then'
+            raise EstimatorError('coverage', msg)
         self._newest = (camera, asked, alignment)
         return alignment
 
@@ -471,7 +476,10 @@ class DepthEstimator:
         np.copyto(inverse, np.float32(np.nan), where=unusable)
         unusable |= np.logical_not(estimate.alignment.seen, out=other)
         if unusable.all():
-            msg = 'the network put out no usable depth (NaN, infinite or negative everywhere)'
+            msg = (
+                'the network put out no usable depth (NaN, infinite or negative everywhere); try '
+                'another engine or precision fp32, or train the network again'
+            )
             raise EstimatorError('output', msg)
 
 

@@ -28,7 +28,7 @@ _threads: ThreadPoolExecutor | None = None
 _thread = threading.local()
 
 
-def decode(data: bytes, flags: int) -> tuple[NDArray[Any] | None, str]:
+def decode(data: bytes, flags: int) -> tuple[NDArray[Any] | None, str | None]:
     """Decode an image.
 
     Args:
@@ -36,9 +36,9 @@ def decode(data: bytes, flags: int) -> tuple[NDArray[Any] | None, str]:
         flags: Of cv2.imdecode.
 
     Returns:
-        Its pixels, None if it cannot be decoded; and what the decoder said, '' if nothing. Where a
-        thread may not have descriptors of its own (other systems than Linux, some containers),
-        that goes to standard error instead.
+        Its pixels, None if it cannot be decoded; and what the decoder said, '' if nothing. None
+        where a thread may not have descriptors of its own (other systems than Linux, some
+        containers): that goes to standard error instead.
 
     Raises:
         cv2.error: If OpenCV refuses it.
@@ -76,11 +76,11 @@ def _take_own_descriptors() -> None:
     _thread.listens = True
 
 
-def _decode(data: bytes, flags: int) -> tuple[NDArray[Any] | None, str]:
+def _decode(data: bytes, flags: int) -> tuple[NDArray[Any] | None, str | None]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     finally:
-        said = ''
+        said = '' if _thread.listens else None
         if _thread.listens and os.lseek(_STDERR, 0, os.SEEK_CUR):
             said = os.pread(_STDERR, _MOST_SAID, 0).decode(errors='replace').strip()
             os.ftruncate(_STDERR, 0)

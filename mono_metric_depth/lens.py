@@ -54,7 +54,7 @@ class Lens:
             allowed = ' or '.join(map(str, COEFFICIENTS[self.model]))
             msg = (
                 f'distortion model {self.model} takes {allowed} coefficients, '
-                f'got {len(self.coefficients)}'
+                f'got {len(self.coefficients)}; check the calibration file'
             )
             raise LensError(msg)
         absurd = [value for value in self.coefficients if not abs(value) <= MAX_COEFFICIENT]
@@ -100,7 +100,10 @@ class Lens:
             folded = a * d - b * c <= 0
             last = np.where(folded.any(axis=1), np.argmax(folded, axis=1), len(radii)) - 1
         if len(radii) < 3 or last.min() < 2:
-            msg = f'distortion {self.coefficients} folds the image at its centre'
+            msg = (
+                f'distortion {self.coefficients} folds the image at its centre; check the '
+                'calibration file, or calibrate the camera again'
+            )
             raise LensError(msg)
         return np.asarray(radii[last])
 

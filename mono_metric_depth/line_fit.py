@@ -47,6 +47,41 @@ def least_squares_line(x: Array, y: Array) -> tuple[float, float]:
     return slope, float(y.mean() - slope * x.mean())
 
 
+def theil_sen_slope(x: Array, y: Array, rng: np.random.Generator, slopes: int) -> float:
+    """Median slope of the lines through pairs of points (Theil 1950, Sen 1968).
+
+    All pairs where there are at most ``slopes`` of them, else ``slopes`` random ones.
+
+    Args:
+        x: (n,) abscissae.
+        y: (n,) ordinates.
+        rng: Draws the pairs.
+        slopes: Largest number of pairs.
+
+    Returns:
+        The slope dy / dx.
+
+    Raises:
+        LineError: If no two points differ in x.
+    """
+    n = len(x)
+    if takes_all_pairs(n, slopes):
+        i, j = np.triu_indices(n, 1)
+    else:
+        i, j = rng.integers(0, n, (2, slopes))
+    dx = x[j] - x[i]
+    different = dx != 0
+    if not different.any():
+        msg = f'no two of {len(dx)} pairs of points differ: no line can be fitted'
+        raise LineError(msg)
+    return float(np.median((y[j] - y[i])[different] / dx[different]))
+
+
+def takes_all_pairs(points: int, slopes: int) -> bool:
+    """Whether :func:`theil_sen_slope` draws none of the pairs of points."""
+    return points * (points - 1) // 2 <= slopes
+
+
 def robust_line(x: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
     """Slope and intercept of y over x, whatever up to some 40 % of the points do.
 

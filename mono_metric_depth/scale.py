@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mono_metric_depth.doubt import Doubt
+from mono_metric_depth.line_fit import LineError, takes_all_pairs, theil_sen_slope
 
 Pairs = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -93,42 +95,6 @@ class GlobalScale:
             raise ScaleError(msg)
 
 
-def theil_sen_slope(
-    x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator, slopes: int = _SLOPES
-) -> float:
-    """Median slope of the lines through pairs of points (Theil 1950, Sen 1968).
-
-    All pairs where there are at most ``slopes`` of them, else ``slopes`` random ones.
-
-    Args:
-        x: (n,) abscissae.
-        y: (n,) ordinates.
-        rng: Draws the pairs.
-        slopes: Largest number of pairs.
-
-    Returns:
-        The slope dy / dx.
-
-    Raises:
-        ScaleError: If no two points differ in x.
-    """
-    n = len(x)
-    if _takes_all_pairs(n, slopes):
-        i, j = np.triu_indices(n, 1)
-    else:
-        i, j = rng.integers(0, n, (2, slopes))
-    dx = x[j] - x[i]
-    different = dx != 0
-    if not different.any():
-        msg = 'network output is constant: no line can be fitted (did the training collapse?)'
-        raise ScaleError(msg)
-    return float(np.median((y[j] - y[i])[different] / dx[different]))
-
-
-def _takes_all_pairs(points: int, slopes: int) -> bool:
-    return points * (points - 1) // 2 <= slopes
-
-
 def image_ratios(images: Sequence[Pairs]) -> NDArray[np.float64]:
     """(n,) median of true / predicted depth of each image.
 
@@ -157,11 +123,24 @@ def fit_scale(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> GlobalScale:
-    """Fit the one scalar.
+    """Fit the one scalar by one method: see :func:`fit_scales`."""
+    (scale,) = fit_scales(images, (method,), source=source, confidence=confidence, seed=seed)
+    return scale
+
+
+def fit_scales(
+    images: Sequence[Pairs],
+    methods: Sequence[str] = METHODS,
+    *,
+    source: str,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[GlobalScale]:
+    """Fit the one scalar by several methods, each as if alone.
 
     Args:
         images: For each image (n,) predicted unscaled and (n,) true depth (m) of valid pixels.
-        method: ``median_ratio``: median over images of the median ratio; ``theil_sen``: slope of
+        methods: ``median_ratio``: median over images of the median ratio; ``theil_sen``: slope of
             true over predicted depth over all images (Dana et al.), over 256 pixels drawn from
             each, which compressed depth of far things bends more (docs/one_scalar);
             ``least_squares``: the line through the origin, true over predicted depth. In each
@@ -172,7 +151,7 @@ def fit_scale(
         seed: Draws pixels, pairs and bootstrap samples.
 
     Returns:
-        The scale.
+        A scale for each method.
 
     Raises:
         ScaleError: If there are fewer than two images, or nothing to fit.
@@ -181,53 +160,60 @@ def fit_scale(
     if len(images) < 2:
         msg = f'a scale needs at least 2 images with ground truth, got {len(images)}'
         raise ScaleError(msg)
-    if method not in METHODS:
-        msg = f'unknown method {method!r}; known are {", ".join(METHODS)}'
+    if unknown := [method for method in methods if method not in METHODS]:
+        msg = f'unknown method {unknown[0]!r}; known are {", ".join(METHODS)}'
         raise ScaleError(msg)
     rng = np.random.default_rng(seed)
     ratios = image_ratios(images)
     x, y = (np.stack(side) for side in zip(*_sampled(images, rng), strict=True))
 
     def slope(chosen: NDArray[np.int64], slopes: int) -> float:
-        return theil_sen_slope(x[chosen].ravel(), y[chosen].ravel(), rng, slopes)
+        try:
+            return theil_sen_slope(x[chosen].ravel(), y[chosen].ravel(), rng, slopes)
+        except LineError as err:
+            msg = 'network output is constant: no line can be fitted (did the training collapse?)'
+            raise ScaleError(msg) from err
 
     # Whatever the method: a ratio there is of constant and of inverse depth, too.
-    value, low, high = _with_interval(slope, len(images), rng, confidence)
-    if not min(low, value) > 0:
+    rising = _with_interval(slope, len(images), rng, confidence)
+    if not min(rising[:2]) > 0:
+        value, low, high = rising
         msg = (
             f'predicted depth does not rise with true depth: the slope would be {value:.3g}, '
             f'{confidence:.0%} interval {low:.3g} .. {high:.3g}; the network has not learnt depth '
             '(train longer), or its output is inverse depth'
         )
         raise ScaleError(msg)
-    random_pairs = None
-    if method == 'theil_sen':
-        random_pairs = 0 if _takes_all_pairs(x.size, _SLOPES) else _SLOPES
-    elif method == 'median_ratio':
+    products = np.array([[np.mean(p * g), np.mean(p * p)] for p, g in images])
 
-        def median(chosen: NDArray[np.int64], slopes: int) -> float:
-            return float(np.median(ratios[chosen]))
+    def line(chosen: NDArray[np.int64], slopes: int) -> float:
+        across, along = products[chosen].sum(axis=0)
+        return float(across / along)
 
-        value, low, high = _with_interval(median, len(images), rng, confidence)
-    else:
-        products = np.array([[np.mean(p * g), np.mean(p * p)] for p, g in images])
+    def median(chosen: NDArray[np.int64], slopes: int) -> float:
+        return float(np.median(ratios[chosen]))
 
-        def line(chosen: NDArray[np.int64], slopes: int) -> float:
-            across, along = products[chosen].sum(axis=0)
-            return float(across / along)
-
-        value, low, high = _with_interval(line, len(images), rng, confidence)
-    return GlobalScale(
-        value=value,
-        low=min(float(low), value),
-        high=max(float(high), value),
-        confidence=confidence,
-        method=method,
-        images=len(images),
-        spread=robust_deviation(np.log(ratios)),
-        source=source,
-        random_pairs=random_pairs,
-    )
+    scales = []
+    for method in methods:
+        value, low, high = rising
+        random_pairs = 0 if takes_all_pairs(x.size, _SLOPES) else _SLOPES
+        if method != 'theil_sen':
+            estimate, own_rng = median if method == 'median_ratio' else line, copy.deepcopy(rng)
+            value, low, high = _with_interval(estimate, len(images), own_rng, confidence)
+        scales.append(
+            GlobalScale(
+                value=value,
+                low=min(float(low), value),
+                high=max(float(high), value),
+                confidence=confidence,
+                method=method,
+                images=len(images),
+                spread=robust_deviation(np.log(ratios)),
+                source=source,
+                random_pairs=random_pairs if method == 'theil_sen' else None,
+            )
+        )
+    return scales
 
 
 def _with_interval(
@@ -265,7 +251,7 @@ def scales_by_count(
     """How the interval shrinks with the number of annotated images.
 
     Args:
-        images: As for :func:`fit_scale`.
+        images: As for :func:`fit_scales`.
         counts: How many images to fit on; those that there are not enough images for are left
             out, and all of them come last. Fewer are a random part of more.
         method: As for :func:`fit_scale`.

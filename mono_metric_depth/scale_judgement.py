@@ -34,7 +34,7 @@ def judged_scale(
         scale: The scale.
         others: The same by other methods.
         linearity: Of the same images, by this scale.
-        images: What it was fitted on, as for :func:`~mono_metric_depth.scale.fit_scale`.
+        images: What it was fitted on, as for :func:`~mono_metric_depth.scale.fit_scales`.
         inverse: Whether the network puts out inverse depth, whose zero may be anywhere.
 
     Returns:

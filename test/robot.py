@@ -178,6 +178,32 @@ class Robot:
         self.until(lambda: len(self.statuses) >= told + 2, 'diagnostics')
         return self.counts()
 
+    def settle(self) -> Counter[str]:
+        """The counts once every frame that was sent is accounted for: nothing is under way.
+
+        :meth:`ask` may have sent more than the frame that was answered, on a busy machine.
+        """
+        self.news()
+        self.until(self.settled, 'nothing under way')
+        return self.counts()
+
+    def settled(self) -> bool:
+        """Whether the newest diagnostics account for every frame that was received."""
+        counts = self.counts()
+        outcomes = sum(count for name, count in counts.items() if name != 'received')
+        return bool(counts) and counts['received'] == outcomes
+
+    def one_by_one(self, send: Callable[[], object]) -> Callable[[], None]:
+        """Sends the next frame only where nothing is known to be under way: none overtakes."""
+        told = [-2]
+
+        def again() -> None:
+            if len(self.statuses) >= told[0] + 2 and (told[0] < 0 or self.settled()):
+                told[0] = len(self.statuses)
+                send()
+
+        return again
+
     def said(self) -> list[str]:
         """What the node told people: log and diagnostics."""
         return self.logged + [status.message for status in self.statuses]

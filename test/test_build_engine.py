@@ -24,7 +24,7 @@ pytest.importorskip('cuda.bindings.runtime', reason="pip install '.[tensorrt]'")
 
 from mono_metric_depth.commands import build_engine
 from mono_metric_depth.engines import EngineError, built_engine, tensorrt_bindings
-from mono_metric_depth.engines.built_engine import EngineRequest, stored_engine
+from mono_metric_depth.engines.built_engine import stored_engine
 from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import Gpu
 from mono_metric_depth.engines.engine_cache import (
@@ -33,6 +33,7 @@ from mono_metric_depth.engines.engine_cache import (
     default_cache,
     parity_subject,
 )
+from mono_metric_depth.engines.engine_request import EngineRequest
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames

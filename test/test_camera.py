@@ -175,7 +175,7 @@ def test_rays_keep_the_shape_of_the_pixels() -> None:
 
 
 def test_a_lens_that_maps_nothing_is_refused() -> None:
-    with pytest.raises(CameraError, match='folds the image at its centre'):
+    with pytest.raises(CameraError, match='folds the image at its centre; check'):
         Camera(64, 48, 50.0, 50.0, 32.0, 24.0, 'plumb_bob', (-1e7, 0.0, 0.0, 0.0))
 
 
@@ -197,6 +197,10 @@ def test_equidistant_without_coefficients_is_read_as_rectified() -> None:
         ({'height': 20000}, 'size 64x20000'),
         ({'fx': 0.0}, 'focal lengths must be positive'),
         ({'fy': -3.0}, 'focal lengths must be positive'),
+        ({'fx': 1e-30}, 'a focal length of 1e-30 px is too short for 64 px'),
+        ({'fy': 0.04}, 'a focal length of 0.04 px is too short for 48 px'),
+        ({'fx': 1e300}, 'beyond 1e[+]09 px'),
+        ({'cy': -1e300}, 'beyond 1e[+]09 px'),
         ({'cx': math.nan}, 'not finite'),
         ({'distortion': (0.1, math.inf, 0.0, 0.0)}, 'not finite'),
         ({'distortion': (0.1, 0.2, 0.3)}, 'takes 4 or 5 coefficients, got 3'),
@@ -210,8 +214,9 @@ def test_equidistant_without_coefficients_is_read_as_rectified() -> None:
 )
 def test_numbers_that_are_no_camera_are_refused(entries: dict[str, Any], message: str) -> None:
     values = {'width': 64, 'height': 48, 'fx': 50.0, 'fy': 50.0, 'cx': 32.0, 'cy': 24.0}
-    with pytest.raises(CameraError, match=message):
+    with pytest.raises(CameraError, match=message) as refused:
         Camera(**{**values, **entries})
+    assert '; ' in str(refused.value), 'it says how to mend it'
 
 
 def test_field_of_view_is_that_of_the_outer_edges() -> None:
@@ -308,8 +313,9 @@ def _k(**entries: float) -> list[float]:
 def test_a_camera_info_that_is_no_calibration_is_refused(
     entries: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(CameraError, match=message):
+    with pytest.raises(CameraError, match=message) as refused:
         camera_from_info(make_info(**entries))
+    assert '; ' in str(refused.value), 'it says how to mend it'
 
 
 @pytest.mark.parametrize(
@@ -325,8 +331,9 @@ def test_a_camera_info_that_is_no_calibration_is_refused(
 def test_a_rectified_image_without_projection_matrix_is_refused(
     p: list[float], message: str
 ) -> None:
-    with pytest.raises(CameraError, match=message):
+    with pytest.raises(CameraError, match=message) as refused:
         camera_from_info(make_info(p=p), rectified=True)
+    assert '; ' in str(refused.value), 'it says how to mend it'
 
 
 # Mounts

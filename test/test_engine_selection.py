@@ -311,7 +311,7 @@ def test_a_node_that_is_ended_while_it_builds_ends_soon(
     signal.join()
     assert time.monotonic() - begun < 20  # a minute without
     assert node._loading is not None
-    assert node._loading.wait(10)
+    assert node._loading.wait(60)
     with pytest.raises(RuntimeError, match='ended while its engine was built'):
         node._loading.result()
     assert not list(tmp_path.rglob('*.engine'))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from samples import CANONICAL, make_card, write_model
 
-from mono_metric_depth.camera import Camera, Mount
+from mono_metric_depth.alignment import Resolution
+from mono_metric_depth.camera import Camera, CameraError, Mount
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.estimator import DepthEstimate, DepthEstimator, EstimatorError
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCardError, Normalisation, write_card
+from mono_metric_depth.point_cloud import PointCloudWriter
 
 #: Twice the canonical camera's pixels, the same field of view.
 CAMERA = CANONICAL.resized(64, 48)
@@ -308,13 +313,65 @@ def test_a_camera_that_sees_nothing_the_network_knows_is_refused() -> None:
     tele = Camera(64, 48, 3000.0, 3000.0, 31.5, 23.5)
     estimator = still()
     for camera, mount, said in (
-        (tele, None, 'check its calibration'),
-        (CAMERA, Mount(yaw=1.4), 'it looks 80 degrees to the left'),
+        (tele, None, 'too little for depth; check its calibration'),
+        (CAMERA, Mount(yaw=1.4), 'it looks 80 degrees to the left.* no depth; point it along'),
     ):
         for _ in range(2):
             with pytest.raises(EstimatorError, match=said) as caught:
                 estimator.estimate(plain(), camera, mount)
             assert caught.value.reason == 'coverage'
+
+
+#: From nothing to infinity, in steps that floats of 32 and 64 bits round, square or overflow at.
+absurd = st.sampled_from(
+    (0.0, 1e-320, 1e-160, 1e-30, 1e-9, 1e-3, 1.0, 100.0, 1e4, 1e9, 1e30, 1e160, 1e308)
+    + (-1e-30, -1.0, -1e4, -1e308, np.nan, np.inf)
+)
+
+
+@given(
+    size=st.sampled_from([(100, 60), (1, 60), (1000, 1)]),
+    fx=absurd | st.just(80.0),
+    fy=absurd | st.just(82.0),
+    cx=absurd | st.just(48.0),
+    cy=absurd | st.just(28.0),
+    model=st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial']),
+    distortion=st.lists(absurd | st.just(0.0), min_size=4, max_size=4),
+    mount=st.sampled_from([None, Mount(pitch=0.1, yaw=-0.1)]),
+)
+@example((100, 60), 1e-100, 82.0, 48.0, 28.0, 'plumb_bob', [0.0] * 4, None)
+@example((100, 60), 80.0, 5e-324, 48.0, 28.0, 'plumb_bob', [0.0] * 4, None)
+@example((100, 60), 80.0, 5e-324, 48.0, 28.0, 'equidistant', [0.1, 0.0, 0.0, 0.0], None)
+@settings(max_examples=300)
+def test_no_calibration_makes_numpy_warn(
+    size: tuple[int, int],
+    fx: float,
+    fy: float,
+    cx: float,
+    cy: float,
+    model: str,
+    distortion: list[float],
+    mount: Mount | None,
+) -> None:
+    """It is refused, or all that is made of it is in bounds."""
+    if model == 'rational_polynomial':
+        distortion = distortion * 2
+    width, height = size
+    estimator = still(levelled=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        try:
+            camera = Camera(width, height, fx, fy, cx, cy, model, tuple(distortion))
+            pixels = np.zeros((height, width, 3), np.uint8)
+            estimate = estimator.estimate(Image(pixels, 'rgb'), camera, mount)
+        except (CameraError, EstimatorError):
+            return
+        resolutions: tuple[Resolution, ...] = ('input', 'network')
+        for resolution in resolutions:
+            estimate.colour(resolution)
+            depth = estimate.depth(resolution)
+            writer = PointCloudWriter(estimate.camera(resolution))
+            writer.write(depth, None, np.empty((*writer.shape, 3), np.float32))
 
 
 def test_a_mount_is_taken_out_where_the_card_is_levelled() -> None:

@@ -125,8 +125,10 @@ def test_the_node_shows_it_escaped_in_its_log_and_diagnostics(
 @pytest.mark.parametrize(
     ('entry', 'value', 'message'),
     [
-        ('canonical_camera.fx', 1e-300, 'canonical_camera.fx / its size must lie within'),
-        ('canonical_camera.fy', 1e11, 'canonical_camera.fy / its size must lie within'),
+        ('canonical_camera.fx', 1e-300, 'a focal length of 1e-300 px is too short for'),
+        ('canonical_camera.fx', 0.1, 'canonical_camera.fx / its size must lie within'),
+        ('canonical_camera.fy', 1e11, 'are beyond 1e+09 px'),
+        ('canonical_camera.fy', 1e8, 'canonical_camera.fy / its size must lie within'),
         ('canonical_camera.cx', -1e9, 'canonical_camera.cx / its size must lie within'),
         ('canonical_camera.width', 10**9, 'is not within 1..16384 px'),
         ('canonical_camera.height', 16384, None),

@@ -220,6 +220,7 @@ def test_contradicting_fields_are_refused_by_name(fields, reason, message):
     with pytest.raises(ImageError, match=message) as caught:
         decode(bytes(72), **fields)
     assert caught.value.reason == reason
+    assert '; ' in str(caught.value), 'it says how to mend it'
 
 
 def test_a_message_without_data_is_short_of_it():

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from mono_metric_depth import image_decoding
-from mono_metric_depth.compressed_image import decode_compressed
+from mono_metric_depth.compressed_image import compressed_size, decode_compressed
 from mono_metric_depth.image import ImageError
 
 
-def file(kind: str) -> bytes:
-    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
-    return bytes(cv2.imencode(kind, cv2.resize(coarse, (160, 120)))[1])
+def file(kind: str, *options: int, channels: int = 3, noisy: bool = False) -> bytes:
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, channels), np.uint8)
+    pixels = cv2.resize(coarse, (160, 120))
+    if noisy:
+        pixels = np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
+    return bytes(cv2.imencode(kind, pixels, options)[1])
 
 
 JPEG, PNG = file('.jpg'), file('.png')
@@ -38,8 +41,8 @@ def test_an_image_with_a_part_missing_is_refused_without_a_line_on_standard_erro
     data: bytes, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):
-        with pytest.raises(ImageError, match=said) as refused:
-            decode_compressed(data, 'jpeg')
+        with pytest.raises(ImageError, match=f'{said}.*; check the connection') as refused:
+            decode_compressed(data, '')
         assert refused.value.reason == 'compression'
         assert decode_compressed(JPEG, 'jpeg').pixels.shape == (120, 160, 3)
     print('what others say is heard', file=sys.stderr)
@@ -52,6 +55,111 @@ def test_bytes_too_many_before_the_end_are_passed_over_as_cameras_send_them(
     padded = decode_compressed(JPEG[:-2] + bytes(8) + JPEG[-2:], 'jpeg')
     np.testing.assert_array_equal(padded.pixels, decode_compressed(JPEG, 'jpeg').pixels)
     assert capfd.readouterr().err == ''
+
+
+#: JPEG files of one scan, and how the tail of each is coded.
+ONE_SCAN = {
+    'smooth': file('.jpg'),
+    'noisy': file('.jpg', noisy=True),
+    'grey': file('.jpg', channels=1),
+    'restarts': file('.jpg', cv2.IMWRITE_JPEG_RST_INTERVAL, 3),
+    'optimised': file('.jpg', cv2.IMWRITE_JPEG_OPTIMIZE, 1),
+}
+
+
+@pytest.mark.parametrize('name', ONE_SCAN)
+def test_a_jpeg_that_lacks_its_end_mark_alone_is_whole(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = ONE_SCAN[name]
+    expected = decode_compressed(whole, 'jpeg').pixels
+    for ending in (b'', b'\xff'):
+        found = decode_compressed(whole[:-2] + ending, 'jpeg')
+        np.testing.assert_array_equal(found.pixels, expected)
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize('name', ONE_SCAN)
+@pytest.mark.parametrize('padding', [b'', bytes(500), b'\xff' * 500, b'\xaa' * 500])
+def test_a_jpeg_without_end_mark_that_was_cut_short_is_refused(name: str, padding: bytes) -> None:
+    whole = ONE_SCAN[name]
+    start = whole.index(b'\xff\xda')
+    cuts = [*range(3, 40), *range(40, len(whole) - start, 97), len(whole) - start]
+    for cut in cuts:
+        with pytest.raises(ImageError, match='cut short after .* bytes; check') as refused:
+            decode_compressed(whole[:-cut] + padding, 'jpeg')
+        assert refused.value.reason == 'compression', cut
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        # Its last scan may be missing altogether, which no decoder misses.
+        file('.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1)[:-2],
+        # The end of what is within its header is not its own.
+        JPEG[:2] + b'\xff\xe1\x00\x06\xff\xd8\xff\xd9' + JPEG[2 : len(JPEG) // 2],
+        PNG[:-8],
+    ],
+)
+def test_what_cannot_be_told_from_a_whole_image_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match='cut short after .* bytes; check'):
+        decode_compressed(data, '')
+
+
+def test_nothing_is_taken_for_whole_that_nobody_heard_the_decoder_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_decoding, '_CLONE_FILES', -1)
+    image_decoding._forget_threads()
+    try:
+        with pytest.raises(ImageError, match='cut short'):
+            decode_compressed(JPEG[:-2], 'jpeg')
+    finally:
+        image_decoding._forget_threads()
+
+
+@pytest.mark.parametrize(
+    'encoding',
+    ['', 'jpeg', 'JPG', 'rgb8; jpeg compressed bgr8', 'bgr8; jpeg compressed ', 'camera 7'],
+)
+def test_the_data_say_what_they_are_where_the_format_does_not_contradict(encoding: str) -> None:
+    assert compressed_size(JPEG, encoding) == (160, 120)
+    assert decode_compressed(JPEG, encoding).channels == 'bgr'
+
+
+@pytest.mark.parametrize(
+    ('data', 'encoding', 'reason', 'said'),
+    [
+        (PNG, 'jpeg', 'compression', "a PNG image but the format .* 'jpeg'; let its publisher"),
+        (JPEG, 'rgb8; png compressed bgr8', 'compression', 'a JPEG image but .*; let its'),
+        (PNG, '16UC1; compressedDepth', 'encoding', "depth by its format '16UC1; .*; take the"),
+        (bytes(12) + PNG, '32FC1; compressedDepth png', 'encoding', 'depth by its .*; take the'),
+        (bytes(12), '16UC1; compressedDepth rvl', 'encoding', 'depth by its format .*; take'),
+        (PNG, '16UC1; png compressed ', 'encoding', 'depth by its format .*; take'),
+        (PNG, 'bayer_rggb16; png compressed ', 'encoding', "'bayer_rggb16' are not .*; set the"),
+        (b'II*\0', 'rgb8; tiff compressed ', 'compression', "format is 'rgb8; tiff .*; let the"),
+        (bytes(99), 'x' * 9999, 'compression', r"format is 'x{80}\.\.\.'\), or .*; let the"),
+        (bytes(99), '', 'compression', 'no JPEG or PNG image, or the header .*; let the'),
+    ],
+)
+def test_a_format_that_contradicts_the_data_or_names_depth_is_refused(
+    data: bytes, encoding: str, reason: str, said: str
+) -> None:
+    for read in (compressed_size, decode_compressed):
+        with pytest.raises(ImageError, match=said) as refused:
+            read(data, encoding)
+        assert refused.value.reason == reason
+
+
+def test_16_bits_of_grey_stay_16_bits_as_in_a_raw_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (12, 16), np.uint16)
+    data = bytes(cv2.imencode('.png', pixels)[1])
+    image = decode_compressed(data, 'mono16; png compressed ')
+    assert image.channels == 'mono'
+    np.testing.assert_array_equal(image.pixels, pixels)
+    colour = bytes(cv2.imencode('.png', np.stack([pixels << 4] * 3, axis=-1))[1])
+    image = decode_compressed(colour, 'rgb16; png compressed bgr16')
+    assert (image.channels, image.pixels.dtype) == ('bgr', np.uint8)
 
 
 def test_decoding_holds_no_descriptor_that_others_close() -> None:

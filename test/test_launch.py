@@ -161,7 +161,7 @@ def launched(
 def ended(process: subprocess.Popen[str]) -> str:
     """What it said, once it was interrupted and has ended well."""
     os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert 'failed to terminate' not in output
     return output
@@ -235,7 +235,7 @@ def test_a_replay_starts_the_node_on_the_time_of_the_bag(
 
 def test_a_replay_of_a_bag_that_is_not_there_says_so(prefix: Path, tmp_path: Path) -> None:
     with launched('replay', {'bag': str(tmp_path / 'none')}, prefix) as process:
-        output = process.communicate(timeout=30)[0]
+        output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     (line,) = (line for line in output.splitlines() if 'none does not exist' in line)
     assert 'give the folder that ros2 bag record wrote' in line
@@ -246,7 +246,7 @@ def test_a_replay_of_a_bag_that_is_not_there_says_so(prefix: Path, tmp_path: Pat
 @pytest.mark.parametrize('name', ['depth', 'multi_camera'])
 def test_a_params_file_that_is_not_there_is_refused(name: str, prefix: Path) -> None:
     with launched(name, {'params_file': '/nowhere.yaml'}, prefix) as process:
-        output = process.communicate(timeout=30)[0]
+        output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert 'params_file:=/nowhere.yaml does not exist; give a YAML file' in output
     assert 'process started' not in output

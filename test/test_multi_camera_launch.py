@@ -82,7 +82,7 @@ def launched(name: str, folder: Path, arguments: dict[str, str]) -> Iterator[Non
         yield
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
-        output = process.communicate(timeout=30)[0]
+        output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert 'model tiny' in output
     assert 'process has finished cleanly' in output

@@ -35,11 +35,13 @@ from robot import (
     scenery,
 )
 
+from mono_metric_depth import scale_health
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.nodes import depth_monitor, depth_node, depth_outputs
 from mono_metric_depth.nodes.depth_node import DepthNode
+from mono_metric_depth.nodes.newest_frame import WaitingFrames
 
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -105,6 +107,17 @@ class Gate:
             run(engine, images)
 
         monkeypatch.setattr(OnnxRuntimeEngine, 'run', held_up)
+
+
+def open_once_closed(monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> None:
+    """Let the frames in work go on once the node takes no more."""
+    close = WaitingFrames.close
+
+    def closed(waiting: WaitingFrames) -> None:
+        close(waiting)
+        gate.set()
+
+    monkeypatch.setattr(WaitingFrames, 'close', closed)
 
 
 def frame() -> tuple[Any, Any]:
@@ -257,7 +270,7 @@ def test_deactivation_lets_the_frame_in_work_finish_and_drops_the_one_that_waits
     node = start()
     (stream,) = node._streams
     robot.ask(*frame())
-    robot.news()
+    robot.settle()
     gate = Gate(monkeypatch)
     first = robot.send(*frame())
     robot.until(gate.busy.is_set, 'the first in work')
@@ -267,7 +280,7 @@ def test_deactivation_lets_the_frame_in_work_finish_and_drops_the_one_that_waits
     robot.until(lambda: stream.newest._image is None, 'the second in work')
     third = robot.send(*frame())
     robot.until(lambda: robot.counts()['received'] == before['received'] + 2, 'received')
-    threading.Timer(0.3, gate.go.set).start()
+    open_once_closed(monkeypatch, gate.go)
     assert node.trigger_deactivate() == SUCCESS
     robot.until(lambda: {first, second} <= set(robot.answers['depth/points']), 'both')
     counts = robot.news()
@@ -312,6 +325,7 @@ def test_what_a_frame_in_work_uses_stays_until_it_ends(
 ) -> None:
     node = start()
     robot.ask(*frame())
+    robot.settle()
     gate = Gate(monkeypatch)
     stamp = robot.send(*frame())
     robot.until(gate.busy.is_set, 'the frame in work')
@@ -527,7 +541,7 @@ def test_scale_coverage_and_exposure_are_watched_and_depth_stays_as_it_is(
     below = np.maximum(np.arange(TINY_CAMERA.height) - TINY_CAMERA.cy, 0.5)
     road = (1.5 * TINY_CAMERA.fy / below).astype(np.float32)
     write_tiny_model(tmp_path / 'road.onnx', road)
-    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
+    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5, image_timeout=60.0)
     good = image_message(scenery(TINY_CAMERA.height, TINY_CAMERA.width))
     info = info_message(TINY_CAMERA)
 
@@ -566,6 +580,18 @@ def test_scale_coverage_and_exposure_are_watched_and_depth_stays_as_it_is(
     assert 'of what the network was trained on' in robot.statuses[-1].message
 
 
+class StillClock:
+    """The clock of the monitors, which goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in (depth_monitor, scale_health):
+            monkeypatch.setattr(module, 'time', self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def test_findings_age_and_images_that_show_nothing_are_not_fitted(
     robot: Robot,
     start: Callable[..., DepthNode],
@@ -574,9 +600,10 @@ def test_findings_age_and_images_that_show_nothing_are_not_fitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(depth_monitor, 'PERIOD', 0.0)
+    clock = StillClock(monkeypatch)
     below = np.maximum(np.arange(TINY_CAMERA.height) - TINY_CAMERA.cy, 0.5)
     write_tiny_model(tmp_path / 'road.onnx', (TINY_CAMERA.fy / below).astype(np.float32))
-    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5)
+    start(model=str(tmp_path / 'road.onnx'), camera_height=1.5, image_timeout=60.0)
     good = image_message(scenery(TINY_CAMERA.height, TINY_CAMERA.width))
     info = info_message(TINY_CAMERA)
 
@@ -610,20 +637,19 @@ def test_findings_age_and_images_that_show_nothing_are_not_fitted(
         robot.until(lambda s=stamp: s in robot.answers['depth/image'], 'an answer')
     before = look(good)
     assert before['scale health'] == 'disagrees'
-    monkeypatch.setattr(depth_monitor, '_FRESH', 0.5)
-    deadline = time.monotonic() + 0.7
-    for level in (0, 255, 120):
+    for level, pause in ((0, 1.1), (255, 0.1), (120, 0.1)):
         flat = np.full((TINY_CAMERA.height, TINY_CAMERA.width, 3), level, np.uint8)
         found = look(image_message(flat))
-        robot.until(lambda: time.monotonic() > deadline, 'time')
+        clock.now += pause * depth_monitor._FRESH
     found = look(image_message(flat))
     assert 'exposure' not in before['scale health refused']
     assert found['scale health refused'].startswith('exposure 4, noise 1')
     assert found['scale health'].startswith('road not seen for')
-    assert float(found['scale health age (s)']) > 0.5
+    assert float(found['scale health age (s)']) > depth_monitor._FRESH
     assert 'depth shows the camera' not in robot.statuses[-1].message
     assert 'one colour' in robot.statuses[-1].message
     # Nobody looks any more: what was found is not what is.
+    clock.now += 1.1 * depth_monitor._FRESH
     robot.until(lambda: 'monitors' in told(), 'age')
     assert 'scale health' not in told()
     assert 'one colour' not in robot.statuses[-1].message
@@ -637,6 +663,7 @@ def test_a_frame_in_work_keeps_its_parameters(
 ) -> None:
     start()
     robot.ask(*frame())
+    robot.settle()
     gate = Gate(monkeypatch)
     stamp = robot.send(*frame())
     robot.until(gate.busy.is_set, 'the frame in work')

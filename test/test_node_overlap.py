@@ -26,6 +26,7 @@ from mono_metric_depth.image import Image
 from mono_metric_depth.nodes.depth_node import DepthNode
 from mono_metric_depth.nodes.depth_outputs import DepthOutputs
 from mono_metric_depth.nodes.frame_worker import FrameWorker
+from mono_metric_depth.nodes.newest_frame import WaitingFrames
 
 CAMERA = Camera(100, 60, 80.0, 82.0, 48.0, 28.0)
 
@@ -61,7 +62,7 @@ def test_a_frame_is_inferred_while_the_one_before_is_published_and_no_more_wait(
 ) -> None:
     (stream,) = start()._streams
     robot.ask(*frame())
-    before = robot.news()
+    before = robot.settle()
     held = Held(monkeypatch)
     first = robot.send(*frame())
     robot.until(held.busy.is_set, 'the first is being published')
@@ -90,6 +91,7 @@ def test_the_network_gets_the_next_frame_before_the_last_one_is_published(
     """Publishing holds the interpreter, and would hold up the network."""
     node = start()
     robot.ask(*frame())
+    robot.settle()
     worker, more = node._worker, threading.Event()
     order: list[str] = []
     write, run = estimator.write_network_image, OnnxRuntimeEngine.run
@@ -126,12 +128,19 @@ def test_deactivation_waits_for_the_frame_inferred_and_the_frame_published(
 ) -> None:
     node = start()
     robot.ask(*frame())
+    robot.settle()
     held = Held(monkeypatch)
     stamps = [robot.send(*frame())]
     robot.until(held.busy.is_set, 'the first is being published')
     stamps.append(robot.send(*frame()))
     robot.until(lambda: held.inferred == 2, 'the second is inferred meanwhile')
-    threading.Timer(0.3, held.go.set).start()
+    close = WaitingFrames.close
+
+    def closed(waiting: WaitingFrames) -> None:
+        close(waiting)
+        held.go.set()  # only now: it waits for them
+
+    monkeypatch.setattr(WaitingFrames, 'close', closed)
     assert node.trigger_deactivate() == node.trigger_cleanup()  # both succeed
     assert held.published == 2
     assert not [t for t in threading.enumerate() if t.name in {'prepare', 'depth', 'publish'}]
@@ -146,18 +155,26 @@ def test_each_frame_is_published_with_its_own_depth(
     small = CAMERA.resized(60, 40)
     robot.ask(*frame())
     sent: dict[int, Camera] = {}
-    for index in range(40):
+
+    def answered() -> set[int]:
+        return set(sent) & set(robot.answers['depth/points'])
+
+    def send_next() -> None:
+        index = len(sent)
         camera = (CAMERA, small)[index % 2]
-        image = image_message(np.full((camera.height, camera.width, 3), index * 6, np.uint8))
+        level = 6 * (index % 40)
+        image = image_message(np.full((camera.height, camera.width, 3), level, np.uint8))
         sent[robot.send(image, info_message(camera))] = camera
+
+    for _ in range(40):
+        send_next()
         for _ in range(3):
             robot.executor.spin_once(timeout_sec=0.01)
     last = max(sent)
     robot.until(lambda: all(last in found for found in robot.answers.values()), 'the last')
-    answered = set(sent) & set(robot.answers['depth/points'])
-    assert len(answered) > 3
-    for stamp in answered:
-        index = list(sent).index(stamp)
+    robot.until(lambda: len(answered()) > 3, 'some more', send_next)
+    for stamp in answered():
+        index = list(sent).index(stamp) % 40
         cloud = robot.answers['depth/points'][stamp]
         assert cloud.width == sent[stamp].width
         colours = np.frombuffer(cloud.data, np.uint8).reshape(cloud.height, cloud.width, 16)

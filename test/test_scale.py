@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import SCALE
 
+from mono_metric_depth import scale as scale_module
+from mono_metric_depth.line_fit import theil_sen_slope
 from mono_metric_depth.scale import (
     METHODS,
     GlobalScale,
@@ -18,9 +20,9 @@ from mono_metric_depth.scale import (
     ScaleError,
     check_depth_unit,
     fit_scale,
+    fit_scales,
     image_ratios,
     scales_by_count,
-    theil_sen_slope,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -56,7 +58,8 @@ def test_the_slope_is_that_of_scipy(seed: int, count: int, decimals: int) -> Non
     y = 3 * x + rng.standard_cauchy(count)
     if (x == x[0]).all():
         return
-    assert theil_sen_slope(x, y, rng) == pytest.approx(stats.theilslopes(y, x).slope, rel=1e-9)
+    expected = stats.theilslopes(y, x).slope
+    assert theil_sen_slope(x, y, rng, 400_000) == pytest.approx(expected, rel=1e-9)
 
 
 def test_random_pairs_come_close_to_all_pairs() -> None:
@@ -66,7 +69,7 @@ def test_random_pairs_come_close_to_all_pairs() -> None:
     y = 3 * x + rng.normal(0, 1, 1000)
     sampled = theil_sen_slope(x, y, rng, 20_000)
     assert sampled == pytest.approx(stats.theilslopes(y, x).slope, rel=0.01)
-    assert sampled != theil_sen_slope(x, y, rng)
+    assert sampled != theil_sen_slope(x, y, rng, 400_000)
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -78,6 +81,25 @@ def test_an_exact_scale_is_found_exactly(method: str, scale: float) -> None:
         assert value == pytest.approx(scale, rel=1e-9)
     assert fitted.spread == pytest.approx(0.0, abs=1e-9)
     assert (fitted.method, fitted.images, fitted.source) == (method, 15, 'planted')
+
+
+def test_several_methods_test_once_that_depth_rises_and_each_fits_as_if_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = images_of(np.random.default_rng(0), 3.0, spread=0.1, noise=0.1)
+    slopes: list[int] = []
+
+    def counted(*args: Any) -> float:
+        slopes.append(1)
+        return theil_sen_slope(*args)
+
+    monkeypatch.setattr(scale_module, 'theil_sen_slope', counted)
+    together = fit_scales(images, source='x', seed=4)
+    once = len(slopes)
+    alone = [fit_scale(images, method=method, source='x', seed=4) for method in METHODS]
+    assert together == alone
+    assert fit_scales(images, METHODS[::-1], source='x', seed=4) == alone[::-1]
+    assert len(slopes) == (1 + len(METHODS) + 1) * once
 
 
 @pytest.mark.parametrize('method', ['theil_sen', 'median_ratio'])

@@ -22,9 +22,10 @@ from simulated_gpu import Cuda, SimulatedTensorRT
 from tensorrt_api import VERSIONS, tensorrt_api
 
 from mono_metric_depth.engines import EngineError, cuda
-from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.built_engine import open_built_engine
 from mono_metric_depth.engines.built_network import built_network
 from mono_metric_depth.engines.cuda import find_gpu
+from mono_metric_depth.engines.engine_request import EngineRequest
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.engines.tensorrt import TensorRTEngine

@@ -27,13 +27,13 @@ from mono_metric_depth.datasets import (
 from mono_metric_depth.datasets.plain_images import plain_images
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
-    EngineRequest,
     engine_files,
     open_built_engine,
     stored_engine,
 )
 from mono_metric_depth.engines.cuda import find_gpu
 from mono_metric_depth.engines.engine_cache import default_cache
+from mono_metric_depth.engines.engine_request import EngineRequest
 from mono_metric_depth.engines.precision import PRECISIONS
 from mono_metric_depth.engines.selection import usable_tensorrt
 from mono_metric_depth.engines.tensorrt_bindings import find_bindings

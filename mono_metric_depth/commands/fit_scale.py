@@ -26,7 +26,7 @@ from mono_metric_depth.linearity import findings, measure_linearity
 from mono_metric_depth.metrics import depth_metrics, mean_metrics
 from mono_metric_depth.model_card import ROAD_AGREEMENT, ModelCard, write_card
 from mono_metric_depth.road_plane import RoadPlaneError, RoadScale, fit_road_scale
-from mono_metric_depth.scale import METHODS, GlobalScale, fit_scale, image_ratios, scales_by_count
+from mono_metric_depth.scale import METHODS, GlobalScale, fit_scales, image_ratios, scales_by_count
 from mono_metric_depth.scale_judgement import judged_scale
 
 #: A new scale that differs from the card's by more than this factor deserves a warning.
@@ -180,9 +180,7 @@ def _fitted(
 ) -> tuple[GlobalScale, dict[str, Any]]:
     """Fit the scale, and print what drives with ground truth say of it."""
     names = (method, *(name for name in METHODS if name != method))
-    scale, *others = (
-        fit_scale(source.images, method=name, source=source.source) for name in names
-    )
+    scale, *others = fit_scales(source.images, names, source=source.source)
     linearity = measure_linearity(source.images, scale.value)
     scale = judged_scale(
         scale, others, linearity, source.images, inverse=card.output_kind != 'depth'

@@ -181,7 +181,7 @@ class BagSequence:
             # Not a view: the message would stay in memory with it.
             return np.array(decode_message(message).as_rgb())
         file = bytes(message.data)
-        self._require_size(*compressed_size(file))
+        self._require_size(*compressed_size(file, message.format))
         return decode_compressed(file, message.format).as_rgb()
 
     def _require_size(self, width: int, height: int) -> None:

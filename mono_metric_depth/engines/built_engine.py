@@ -5,10 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,82 +14,23 @@ from numpy.typing import NDArray
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.batch_mixing import require_images_apart
 from mono_metric_depth.engines.built_network import built_network
-from mono_metric_depth.engines.cuda import Gpu
+from mono_metric_depth.engines.converted_network import (
+    converted_path,
+    kept_network,
+    network_to_build,
+)
 from mono_metric_depth.engines.engine_cache import (
     EngineCache,
     EngineKey,
     StoredEngine,
-    default_cache,
     parity_subject,
-    sha256,
 )
+from mono_metric_depth.engines.engine_request import EngineRequest, engine_key
 from mono_metric_depth.engines.own_files import read_own, write_own
 from mono_metric_depth.engines.parity import Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
-from mono_metric_depth.engines.precision import convert_model
 from mono_metric_depth.engines.tensorrt import TensorRTEngine
-from mono_metric_depth.engines.tensorrt_bindings import Bindings
-from mono_metric_depth.engines.tensorrt_plan import (
-    WORKSPACE,
-    PlanOptions,
-    batch_text,
-    build_plan,
-)
-from mono_metric_depth.model_card import ModelCard
-from mono_metric_depth.onnx_metadata import OnnxFileError, network_sha256
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EngineRequest:
-    """Which engine is wanted.
-
-    Attributes:
-        model: The ONNX file.
-        card: Its card.
-        bindings: TensorRT.
-        compute_capability: Of the GPU that it is for, such as ``8.7``.
-        gpu: That GPU; None where it is not at hand.
-        precision: ``fp32``: each tensor as the ONNX file has it; ``fp16`` or ``int8``: converted.
-        batch: Least and largest number of images at once.
-        calibration: (n, height, width, 4) uint8, images to calibrate int8 on; None to take what
-            an earlier calibration of this model left in the cache.
-        workspace: Memory that a layer may take for itself (bytes).
-        folder: The cache.
-        say: Tells the operator what is done.
-        progress: Whether to show progress bars.
-        on_step: Called now and then while an engine is built; what it raises ends that.
-    """
-
-    model: Path
-    card: ModelCard
-    bindings: Bindings
-    compute_capability: str
-    gpu: Gpu | None = None
-    precision: str = 'fp16'
-    batch: tuple[int, int] = (1, 1)
-    calibration: NDArray[np.uint8] | None = None
-    workspace: int = WORKSPACE
-    folder: Path = field(default_factory=default_cache)
-    say: Callable[[str], object] = _LOG.info
-    progress: bool = True
-    on_step: Callable[[], object] = lambda: None
-
-    @functools.cached_property
-    def model_sha256(self) -> str:
-        """Of the model's network, without its card; read once."""
-        try:
-            return network_sha256(self.model)
-        except OnnxFileError as err:
-            raise EngineError(str(err)) from err
-
-    def __str__(self) -> str:
-        place = self.gpu.name if self.gpu else f'compute capability {self.compute_capability}'
-        return (
-            f'{self.bindings} engine of {self.model.name} ({self.precision}, batch '
-            f'{batch_text(self.batch)}) for {place}'
-        )
+from mono_metric_depth.engines.tensorrt_plan import PlanOptions, build_plan
 
 
 def stored_engine(
@@ -115,15 +52,15 @@ def stored_engine(
     """
     cache = EngineCache(request.folder, request.model.stem)
     if not anew and request.calibration is None:
-        network, _ = _kept_network(request, cache)
+        network, _ = kept_network(request, cache)
         if network is not None:
-            key = _key(request, network)
+            key = engine_key(request, network)
             stored, _ = cache.find(key, request.gpu)
             if stored is not None:
                 return cache, key, stored
     with cache.building(f'the {request}', request.say, request.on_step):
-        network = _network(request, cache, anew)
-        key = _key(request, network)
+        network = network_to_build(request, cache, anew)
+        key = engine_key(request, network)
         stored, why = (None, 'as asked for') if anew else cache.find(key, request.gpu)
         if stored is None:
             require_images_apart(request.model, request.card, request.batch[1], request.say)
@@ -269,85 +206,8 @@ def _refuse(request: EngineRequest, parity: Parity | None) -> NoReturn:
 
 def engine_files(request: EngineRequest, cache: EngineCache, key: EngineKey) -> list[Path]:
     """What a machine without the means to build an engine needs of a cache to find it there."""
-    converted = None if request.precision == 'fp32' else _converted_path(request, cache)
+    converted = None if request.precision == 'fp32' else converted_path(request, cache)
     return cache.files(key, converted)
-
-
-def _kept_network(request: EngineRequest, cache: EngineCache) -> tuple[Path | None, str]:
-    """The ONNX file to build from, if it is there; else what is wrong with it, if something is.
-
-    What was converted counts as long as it is what was written then, byte by byte.
-    """
-    if request.precision == 'fp32':
-        return request.model, ''
-    path = _converted_path(request, cache)
-    usable, why = cache.holds(path, _converted_from(request))
-    return path if usable else None, why
-
-
-def _network(request: EngineRequest, cache: EngineCache, anew: bool) -> Path:
-    """The ONNX file to build from: the model, or what was or is now converted from it.
-
-    What was calibrated is only made anew with frames to calibrate it on.
-    """
-    kept, why = _kept_network(request, cache)
-    again = request.calibration is not None or (anew and request.precision == 'fp16')
-    if kept is not None and not again:
-        return kept
-    found = f' ({why})' if why else ''
-    if request.precision == 'int8' and request.calibration is None:
-        msg = (
-            f'int8 must be calibrated on images first{found}: build_engine {request.model} '
-            '--precision int8 --calibrate DRIVE'
-        )
-        raise EngineError(msg)
-    request.say(f'converting {request.model.name} to {request.precision}{found}')
-    path = _converted_path(request, cache)
-    convert_model(request.model, path, request.card, request.precision, request.calibration)
-    cache.describe(path, _converted_from(request))
-    return path
-
-
-def _converted_path(request: EngineRequest, cache: EngineCache) -> Path:
-    return cache.file(f'{request.model_sha256[:16]}-{request.precision}.onnx')
-
-
-def _converted_from(request: EngineRequest) -> dict[str, str]:
-    made_of = {
-        'precision': request.precision,
-        'model_sha256': request.model_sha256,
-    }
-    if request.precision == 'int8':  # it was shown images as the card says
-        card = request.card
-        shown = (card.input_name, card.normalisation, card.canonical_camera)
-        made_of['calibrated_through'] = sha256(repr(shown).encode())
-    return made_of
-
-
-def _key(request: EngineRequest, network: Path) -> EngineKey:
-    card, camera = request.card, request.card.canonical_camera
-    size, normalisation = (camera.height, camera.width), request.card.normalisation
-    gpu = None if request.bindings.rtx else request.gpu
-    return EngineKey(
-        model_sha256=request.model_sha256,
-        network_sha256=(
-            request.model_sha256 if network == request.model else network_sha256(network)
-        ),
-        precision=request.precision,
-        runtime=request.bindings.name,
-        runtime_version=request.bindings.version,
-        gpu='' if gpu is None else gpu.name,
-        processors=0 if gpu is None else gpu.processors,
-        memory_class=0 if gpu is None else gpu.memory_class,
-        compute_capability=request.compute_capability,
-        batch=request.batch,
-        input=(card.input_name, 3, *size),
-        output=(card.output_name, 1, *size),
-        camera=(camera.fx, camera.fy, camera.cx, camera.cy),
-        output_kind=card.output_kind,
-        normalisation=(normalisation.channels, *normalisation.mean, *normalisation.std),
-        workspace=request.workspace,
-    )
 
 
 def _timings(path: Path) -> bytes:

@@ -12,9 +12,10 @@ from pathlib import Path
 import onnxruntime as ort
 
 from mono_metric_depth.engines import Engine, EngineError
-from mono_metric_depth.engines.built_engine import EngineRequest, open_built_engine
+from mono_metric_depth.engines.built_engine import open_built_engine
 from mono_metric_depth.engines.cuda import Gpu, find_gpu
 from mono_metric_depth.engines.engine_cache import default_cache, has_engines
+from mono_metric_depth.engines.engine_request import EngineRequest
 from mono_metric_depth.engines.onnxruntime import REFERENCE, OnnxRuntimeEngine
 from mono_metric_depth.engines.openvino import OpenVinoEngine
 from mono_metric_depth.engines.precision import PRECISIONS

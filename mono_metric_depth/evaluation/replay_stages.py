@@ -183,7 +183,7 @@ def _prepare(estimator: DepthEstimator, item: Item) -> None:
         item.header = message.header
         if camera.kind == COMPRESSED_IMAGE:
             file = bytes(message.data)
-            require_same_size(*compressed_size(file), item.view)
+            require_same_size(*compressed_size(file, message.format), item.view)
             image = decode_compressed(file, message.format)
         else:
             image = decode_message(message)

@@ -10,15 +10,8 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    HistoryPolicy,
-    QoSPolicyKind,
-    QoSProfile,
-    ReliabilityPolicy,
-)
+from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
@@ -28,6 +21,7 @@ from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.nodes.depth_monitor import DepthMonitor
 from mono_metric_depth.nodes.depth_outputs import DepthOutputs
 from mono_metric_depth.nodes.frame_statistics import FrameStatistics
+from mono_metric_depth.nodes.latched_camera_info import LatchedCameraInfo
 from mono_metric_depth.nodes.messages import stamp_ns
 from mono_metric_depth.nodes.mount_lookup import FoundMount
 from mono_metric_depth.nodes.newest_frame import NewestFrame
@@ -39,12 +33,6 @@ _OVERRIDABLE = (
     QoSPolicyKind.DEPTH,
     QoSPolicyKind.RELIABILITY,
     QoSPolicyKind.DURABILITY,
-)
-#: For a camera_info that is published once and kept for who comes later.
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
 
@@ -82,6 +70,7 @@ class CameraStream:
         self.mount: FoundMount | None = None
         self._node = node
         self._inputs: list[Any] = []
+        self._latched: LatchedCameraInfo | None = None
         self._info: CameraInfo | None = None
         self._camera: tuple[Hashable, Camera] | None = None
         self._told_mount = ''
@@ -118,16 +107,9 @@ class CameraStream:
         # Each camera_info is small and belongs to one image: none may be overwritten unread.
         self._subscribe(CameraInfo, self._topic('camera_info'), self.newest.put_info, depth=10)
         self._subscribe(kind, self.image_topic(), self._on_image, depth=1)
-        # What takes latched messages does not match who latches none, and the other way round it
-        # gets them late: both, and a message that comes by both ways is the same twice.
-        self._inputs.append(
-            self._node.create_subscription(
-                CameraInfo,
-                self._topic('camera_info'),
-                self.newest.put_info,
-                _LATCHED,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            )
+        # A message that comes by both ways is the same twice.
+        self._latched = LatchedCameraInfo(
+            self._node, self._topic('camera_info'), self.newest.put_info
         )
 
     def _subscribe(self, kind: Any, topic: str, callback: Any, depth: int) -> None:
@@ -148,6 +130,9 @@ class CameraStream:
 
     def deactivate(self) -> None:
         """Receive nothing more; what waits is dropped."""
+        if self._latched is not None:
+            self._latched.destroy()
+            self._latched = None
         while self._inputs:
             self._node.destroy_subscription(self._inputs.pop())
         self.discard('deactivated')
@@ -250,7 +235,7 @@ class CameraStream:
         absent = ''
         if newest.lacks_info:
             topic = self._node.resolve_topic_name(self._topic('camera_info'))
-            absent = f'no camera_info on {topic}'
+            absent = f'no camera_info on {topic}: publish it there, or remap camera_info'
         if silent is not None and silent > self.values.image_timeout:
             text = f'no image for {silent:.1f} s on {self.image_topic()}'
             text = f'{text}, and {absent}' if absent else text

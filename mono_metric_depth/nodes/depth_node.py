@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
@@ -22,8 +22,8 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool
 
-from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.nodes.camera_stream import CameraStream
+from mono_metric_depth.nodes.depth_diagnostics import depth_statuses, scale_doubts
 from mono_metric_depth.nodes.frame_worker import FrameWorker
 from mono_metric_depth.nodes.model_loading import LoadedModel, ModelLoading
 from mono_metric_depth.nodes.mount_lookup import MountLookup
@@ -178,7 +178,9 @@ class DepthNode(LifecycleNode):
             f'{engine.name} on {engine.provider}'
         )
         if card.doubts:
-            self.get_logger().warning(f'the scale of {card.name} is doubtful: {_doubts(card)}')
+            self.get_logger().warning(
+                f'the scale of {card.name} is doubtful: {scale_doubts(card)}'
+            )
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -299,90 +301,15 @@ class DepthNode(LifecycleNode):
     # Diagnostics.
 
     def _publish_diagnostics(self) -> None:
-        healths = [stream.health() for stream in self._streams]
-        found = {'state': self.state, **self._engine_values()}
-        statuses = []
-        if len(self._streams) == 1:
-            found |= self._streams[0].diagnostics()
-        else:
-            statuses = [
-                self._status(stream.name, *health, stream.diagnostics())
-                for stream, health in zip(self._streams, healths, strict=True)
-            ]
-        statuses.insert(0, self._status('depth', *self._health(healths), found))
+        statuses = depth_statuses(
+            self.get_fully_qualified_name(),
+            self._streams,
+            state=self.state,
+            refusal=self._refusal,
+            loading='' if self._loading is None else str(self._loading.path),
+            working=self._worker is not None,
+            model=self._model,
+        )
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-    def _status(
-        self, name: str, level: bytes, text: str, values: dict[str, str]
-    ) -> DiagnosticStatus:
-        return DiagnosticStatus(
-            level=level,
-            name=f'{self.get_fully_qualified_name()}: {name}',
-            message=text,
-            hardware_id='',
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-
-    def _engine_values(self) -> dict[str, str]:
-        if self._model is None:
-            return {}
-        card, engine = self._model.estimator.card, self._model.estimator.engine
-        assert card.scale is not None
-        # ONNX Runtime is what others compare with.
-        parity = getattr(engine, 'parity', None)
-        return {
-            'model': card.name,
-            'model sha256': self._model.sha256[:12],
-            'scale': f'{card.scale.value:.6g}',
-            'scale interval': f'{card.scale.low:.6g} .. {card.scale.high:.6g}',
-            'scale doubts': _doubts(card),
-            'engine': engine.name,
-            'provider': engine.provider,
-            # Engines that know others than that of their buffers say so.
-            'precision': str(getattr(engine, 'precision', engine.output.dtype)),
-            'batch': str(len(engine.input)),
-            **({} if parity is None else {'parity': str(parity)}),
-        }
-
-    def _health(self, healths: Sequence[tuple[bytes, str]]) -> tuple[bytes, str]:
-        """Level and message of the node: the worst of its cameras."""
-        if self._refusal:
-            return DiagnosticStatus.ERROR, f'{self.state}: {self._refusal}'
-        if self._loading is not None:
-            return DiagnosticStatus.OK, f'{self.state}: loading {self._loading.path}'
-        if self._worker is None:
-            return DiagnosticStatus.OK, self.state
-        level, text = self._camera_health(healths)
-        doubts = () if self._model is None else self._model.estimator.card.doubts
-        if self._model is None or all(doubt.scatter for doubt in doubts):
-            return level, text
-        doubtful = _doubtful(self._model.estimator.card)
-        if level == DiagnosticStatus.OK:
-            return DiagnosticStatus.WARN, doubtful
-        return level, f'{text}; {doubtful}'
-
-    def _camera_health(self, healths: Sequence[tuple[bytes, str]]) -> tuple[bytes, str]:
-        if len(healths) == 1:
-            return healths[0]
-        level = max(level for level, _ in healths)
-        told = [
-            f'{stream.name}: {text}'
-            for stream, (found, text) in zip(self._streams, healths, strict=True)
-            if found == level
-        ]
-        return level, 'running' if level == DiagnosticStatus.OK else '; '.join(told)
-
-
-def _doubtful(card: ModelCard) -> str:
-    """The gravest doubt alone; the others are among the values, and in the log."""
-    others = len(card.doubts) - 1
-    more = f' (and {others} more: scale doubts)' if others else ''
-    return f'the scale of {card.name} is doubtful: {card.doubts[0]}{more}'
-
-
-def _doubts(card: ModelCard) -> str:
-    if card.doubts:
-        return '; '.join(map(str, card.doubts))
-    return 'not judged' if card.scale is None or card.scale.doubts is None else 'none'

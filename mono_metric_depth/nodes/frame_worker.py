@@ -45,6 +45,9 @@ _IN_WORK = 2
 #: and by so much (s).
 _AHEAD = 2
 _MARGIN = 2e-3
+#: What to do about errors that tell no more than what failed.
+_MEND_ENGINE = 'deactivate, clean up and configure the node anew, or set another engine'
+_MEND_NODE = 'please report this fault of the node, with its camera_info and an image'
 #: Names of the threads.
 WORKING = ('prepare', 'depth', 'publish')
 #: How often the same is logged again (s).
@@ -299,6 +302,6 @@ class FrameWorker:
         elif isinstance(err, CameraError):
             stream.drop('camera_info', str(err))
         elif isinstance(err, EngineError):
-            stream.drop('engine', str(err))
+            stream.drop('engine', f'{err}; {_MEND_ENGINE}')
         elif not self._stopped and self._node.context.ok():
-            stream.drop('internal', f'{type(err).__name__}: {err}')
+            stream.drop('internal', f'{type(err).__name__}: {err}; {_MEND_NODE}')

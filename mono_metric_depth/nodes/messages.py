@@ -67,11 +67,11 @@ def image_from_compressed_message(message: CompressedImage, camera: Camera) -> I
         The image.
 
     Raises:
-        ImageError: If the data are damaged, cut short or something else.
+        ImageError: If the data are damaged, cut short or not what the format says.
         EstimatorError: If the size that they claim is not the camera's.
     """
     data = bytes(message.data)
-    require_same_size(*compressed_size(data), camera)
+    require_same_size(*compressed_size(data, message.format), camera)
     return decode_compressed(data, message.format)
 
 

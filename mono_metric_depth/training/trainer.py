@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mono_metric_depth.linearity import measure_linearity
-from mono_metric_depth.scale import METHODS, GlobalScale, ScaleError, fit_scale
+from mono_metric_depth.scale import GlobalScale, ScaleError, fit_scales
 from mono_metric_depth.scale_judgement import judged_scale
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.checkpoint import (
@@ -402,7 +402,7 @@ class Trainer:
         drives = self.drives('source_validation', with_depth=True)
         pairs = depth_pairs(self.depth_network, drives, self.recipe.depth_range, every=2)
         source = f'held-out {", ".join(self.recipe.source_validation)}'
-        scale, *others = (fit_scale(pairs, method=name, source=source) for name in METHODS)
+        scale, *others = fit_scales(pairs, source=source)
         try:
             linearity = measure_linearity(pairs, scale.value)
         except ScaleError:  # too little to judge by must not cost the training
