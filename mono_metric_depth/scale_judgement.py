@@ -42,10 +42,28 @@ def judged_scale(
     """
     doubts = findings(linearity)
     for other in others:
+        if other.method == 'least_squares':
+            other = _undiluted(other, scale.value, images)
         doubts += disagreement(other.method, other, scale, LARGEST_DISAGREEMENT)
     if inverse:
         doubts += _shift(images, scale.value)
     return dataclasses.replace(scale, doubts=tuple(doubts))
+
+
+def _undiluted(line: GlobalScale, scale: float, images: Sequence[Pairs]) -> GlobalScale:
+    """Least squares without regression dilution, which says nothing against another scale.
+
+    The line of true over predicted depth is lower by the share of noise in what is predicted,
+    noise^2 / predicted^2 (Fuller, "Measurement Error Models", 1987, section 1.1).
+    """
+    noise = sum(float(np.mean((p * scale - g) ** 2)) for p, g in images)
+    share = noise / sum(float(np.mean((p * scale) ** 2)) for p, _ in images)
+    if line.value >= scale:
+        return line
+    factor = min(scale / line.value, 1 / max(1 - share, 1e-9))
+    return dataclasses.replace(
+        line, value=line.value * factor, low=line.low * factor, high=line.high * factor
+    )
 
 
 def _shift(images: Sequence[Pairs], scale: float) -> list[Doubt]:

@@ -81,6 +81,16 @@ def test_methods_that_disagree_beyond_their_intervals_are_a_doubt() -> None:
     assert not kinds(few) & {'median_ratio', 'theil_sen', 'least_squares'}
 
 
+def test_least_squares_that_noise_alone_lowers_is_none() -> None:
+    noisy = pairs(lambda true, rng: true, images=60, noise=0.3)
+    scale, line = (fit(noisy, method=name, source='x') for name in (METHODS[0], 'least_squares'))
+    assert disagreement('least_squares', line, scale, 0.05)
+    assert 'least_squares' not in kinds(noisy)
+    # A real difference beside the noise stays: things beyond 40 m are seen twice as far.
+    bent = pairs(lambda true, rng: np.where(true > 40, 2 * true, true), images=60, noise=0.3)
+    assert 'least_squares' in kinds(bent)
+
+
 @pytest.mark.parametrize(
     ('other', 'found'),
     [
