@@ -34,11 +34,11 @@ MODEL := mono_metric_depth/models/default.onnx
 NANO := mono_metric_depth/models/nano.onnx
 ROBOT := world:suburb:1000-1011x40@1.5
 models: $(READY)
-	$(BIN)/train --config supervised --folder training --output $(MODEL)
+	$(BIN)/train --folder training --output $(MODEL)
 	cp training/training.png docs/training.png
 	$(BIN)/fit_scale $(MODEL) --target $(ROBOT) --every 4 --write
 	$(BIN)/fit_scale $(MODEL) world:town:1000-1005x40 --target $(ROBOT) --every 4 --figure docs/scale.png
-	$(BIN)/train --config supervised --network nano --folder training/nano --output $(NANO)
+	$(BIN)/train --network nano --folder training/nano --output $(NANO)
 	cp training/nano/training.png docs/training_nano.png
 	$(BIN)/fit_scale $(NANO) --target $(ROBOT) --every 4 --write
 

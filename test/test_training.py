@@ -610,6 +610,6 @@ def test_the_shipped_configurations_write_every_entry_down() -> None:
     assert paper.source_depth_weight == 0 < supervised.source_depth_weight
     changed = {'name': paper.name, 'source_depth_weight': 0.0}
     assert dataclasses.replace(supervised, **changed) == paper
-    shipped = load_recipe(config / 'supervised.yaml')
-    assert not shipped.target
-    assert shipped.reconstruction_weight == 0
+    alone = load_recipe(config / 'supervised.yaml')
+    assert not alone.target
+    assert alone.reconstruction_weight == 0
