@@ -31,6 +31,7 @@ from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation import evaluator
 from mono_metric_depth.evaluation.candidates import model_candidates
 from mono_metric_depth.evaluation.error_file import read_errors
+from mono_metric_depth.evaluation.outcomes import failures
 from mono_metric_depth.evaluation.results import seen_before
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
@@ -664,3 +665,10 @@ def test_a_recording_that_was_cut_short_is_told_of_in_status_and_report(
     assert told in capsys.readouterr().err.splitlines()[-1]
     assert any(told in line for line in numbers(tmp_path / 'out')['warnings'])
     assert told in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_drives_that_were_left_out_are_named_once_whatever_their_names_hold() -> None:
+    assert failures({'bag#/front/image_raw': 'none of its 2 frames can be compared'}) == (
+        'bag#/front/image_raw: none of its 2 frames can be compared'
+    )
+    assert failures({'bag#/front/image_raw': 'bag: cannot be read'}) == 'bag: cannot be read'

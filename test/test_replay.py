@@ -727,6 +727,33 @@ def test_damage_in_the_middle_of_a_file_costs_what_lies_there(
     assert depths[-1] == FIRST + 59 * STEP
 
 
+def test_damage_that_takes_the_mounting_is_not_worked_on_as_if_there_were_none(
+    run: Callable[..., None],
+    refused: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = VIEW.resized(320, 128)
+    random = np.random.default_rng(0)
+    frames = [
+        Frame(FIRST + i * STEP, random.integers(0, 255, (128, 320, 3), np.uint8), view)
+        for i in range(30)
+    ]
+    write_drive(tmp_path / 'bag', [replace(f, mount=Mount(0.1, 0.0, 0.0, 1.5)) for f in frames])
+    (file,) = (tmp_path / 'bag').glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    place = data.index(b'base_link')
+    data[place : place + 4] = bytes(4)
+    file.write_bytes(data)
+    said = refused(tmp_path / 'bag', tmp_path / 'out')
+    assert '/tf_static is lost to damage' in said
+    assert 'give --pitch and --roll' in said
+    with pytest.raises(DatasetError, match='/tf_static is lost to damage'):
+        BagSequence(tmp_path / 'bag')
+    run(tmp_path / 'bag', tmp_path / 'out', '--pitch', 0.1, status=3)
+    assert 'pitch +0.100' in capsys.readouterr().out
+
+
 def test_a_recording_that_was_cut_short_is_refused_if_nothing_of_it_is_whole(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:

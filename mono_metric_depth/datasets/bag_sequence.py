@@ -124,6 +124,12 @@ class BagSequence:
         self.damage = damage[0] if damage else ''
         if damage:
             self._tell(damage, len(index.images), topics[self.topic].messages)
+        if damage and TF_STATIC in wanted and not index.has_mounting:
+            msg = (
+                f'{self.name}: /tf_static is lost to damage ({damage[0]}), and how the camera is '
+                'mounted with it: repair the bag (mcap recover), or record it again'
+            )
+            raise DatasetError(msg)
         self.camera = index.camera()
         self.mount = index.mount()
         self._entries = index.images_of(self.camera)
@@ -326,6 +332,11 @@ class _Index:
             else entry
             for entry in self.images
         ]
+
+    @property
+    def has_mounting(self) -> bool:
+        """Whether any message of tf_static was read."""
+        return self._counts[TF_STATIC] > 0
 
     def mount(self) -> Mount | None:
         """The mount that tf_static tells; None, with a reason in the log, if it tells none."""

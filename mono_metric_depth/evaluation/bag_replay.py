@@ -180,12 +180,22 @@ class BagReplay:
         """Read /tf_static, and the first calibration and the stamps of each camera."""
         transforms = StaticTransforms()
         static = {TF_STATIC} & topics.keys()
-        for _, _, kind, data in bag_messages(self._storage, static, unchecked=self.unchecked):
+        damage: list[str] = []
+        messages = bag_messages(self._storage, static, damage=damage, unchecked=self.unchecked)
+        lost = bool(static)
+        for _, _, kind, data in messages:
+            lost = False
             with contextlib.suppress(DatasetError):  # a damaged one
                 transforms.add(deserialized(kind, data))
+        if lost and damage and not angles:
+            msg = (
+                f'{self._path}: /tf_static is lost to damage ({damage[0]}), and how cameras are '
+                'mounted with it: give --pitch and --roll, 0 where they look along the road'
+            )
+            raise DatasetError(msg)
         for camera in self.cameras:
-            with closing(bag_messages(self._storage, {camera.info})) as messages:
-                for _, _, kind, data in messages:
+            with closing(bag_messages(self._storage, {camera.info})) as infos:
+                for _, _, kind, data in infos:
                     with contextlib.suppress(DatasetError):
                         camera.calibrations.add(deserialized(kind, data))
                         break

@@ -97,7 +97,7 @@ class Evaluation:
 def failures(failed: dict[str, str]) -> str:
     """Drives that were left out, in a line: the first few with their reasons."""
     named = [
-        why if name.rpartition('#')[0] or name in why else f'{name}: {why}'
+        why if (name.rpartition('#')[0] or name) in why else f'{name}: {why}'
         for name, why in list(failed.items())[:_NAMED]
     ]
     more = len(failed) - len(named)
