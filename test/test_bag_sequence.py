@@ -265,7 +265,7 @@ SMALL = picture(5, 20, 12)
         ([info(FIRST), raw(FIRST, SMALL)], 'is 20x12, but its camera_info describes 40x24'),
         (
             [*camera(), *(info(s + STEP * 9, camera=ZOOMED) for s in stamps(4))],
-            r'changes at 1700000000\.900 s.*fx=33.*to.*fx=50',
+            r'changes at 1700000000\.900 s.*fx 33.*to.*fx 50',
         ),
         ([info(FIRST, k=np.zeros(9)), raw(FIRST, picture(0))], 'K is all zero'),
         (
@@ -309,8 +309,11 @@ def test_an_image_of_another_size_is_named_and_the_rest_is_used(
 @pytest.mark.parametrize(
     ('changes', 'reason'),
     [
-        ({'camera': replace(CAMERA, width=20, height=12)}, 'describes .*width=20.*width=40'),
-        ({'camera': ZOOMED}, 'describes .*fx=50.*fx=33'),
+        (
+            {'camera': replace(CAMERA, width=20, height=12)},
+            'describes 20x12 px.*not 40x24 px.* as most do',
+        ),
+        ({'camera': ZOOMED}, 'describes .*fx 50.*fx 33'),
         ({'k': np.zeros(9)}, 'K is all zero'),
     ],
 )
@@ -338,7 +341,7 @@ def test_a_camera_that_zooms_all_the_time_is_refused_before_its_views_fill_memor
     path = write_bag(tmp_path / 'bag', messages)
     assert len(open_sequence(str(path))) == 30
     monkeypatch.setattr(bag_sequence, '_MOST_VIEWS', 9)
-    with pytest.raises(DatasetError, match='changes at .* from .*fx=33.* to .*fx=40'):
+    with pytest.raises(DatasetError, match='changes at .* from .*fx 33.* to .*fx 40'):
         open_sequence(str(path))
 
 

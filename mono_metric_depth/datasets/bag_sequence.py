@@ -195,6 +195,16 @@ class BagSequence:
             raise ImageError(_misfit((width, height), self.camera), reason='size')
 
 
+def _told(camera: Camera | str) -> str:
+    """A calibration, or what is wrong with it, in words."""
+    if isinstance(camera, str):
+        return camera
+    return (
+        f'{camera.width}x{camera.height} px with fx {camera.fx:.1f}, fy {camera.fy:.1f}, '
+        f'cx {camera.cx:.1f}, cy {camera.cy:.1f}'
+    )
+
+
 def _misfit(size: tuple[int, int], camera: Camera) -> str:
     return (
         f'it is {size[0]}x{size[1]}, but its camera_info describes {camera.width}x{camera.height};'
@@ -287,8 +297,8 @@ class _Index:
         first, second, *_ = self._views
         return DatasetError(
             f'{self._name}: {self._info} changes at {self._views[second][0] * 1e-9:.3f} s, '
-            f'from {first} to {second}; one drive has one camera: fix zoom and calibration '
-            'while recording, or cut the bag there (ros2 bag convert)'
+            f'from {_told(first)} to {_told(second)}; one drive has one camera: fix zoom and '
+            'calibration while recording, or cut the bag there (ros2 bag convert)'
         )
 
     def camera(self) -> Camera:
@@ -318,7 +328,7 @@ class _Index:
             return self.images
         own = set(self._views[camera])
         others = {
-            stamp: f'describes {view}, not the {camera} of most'
+            stamp: f'describes {_told(view)}, not {_told(camera)} as most do'
             if isinstance(view, Camera)
             else view
             for view, stamps in self._views.items()

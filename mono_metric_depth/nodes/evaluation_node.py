@@ -157,7 +157,8 @@ class EvaluationNode(Node):
             off = 'there is none' if np.isnan(nearest) else f'the nearest is {nearest:.3f} s off'
             msg = (
                 f'no message on {topic} lies within {self._values.tolerance:g} s of the depth '
-                f'image ({off}): do both clocks agree?'
+                f'image ({off}): do both clocks agree? Were messages lost (large ones need '
+                'the DDS profile, docs/dds.md)?'
             )
             raise _Drop('no ground truth', msg)
         depth, camera = depth_of_message(message), self._camera(info)
