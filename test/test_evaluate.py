@@ -429,9 +429,21 @@ def vanishing(folder: Path) -> Path:
     return folder
 
 
+def late(folder: Path) -> Path:
+    """A bag whose true depth has stamps of another clock."""
+    image, depth = np.zeros((32, 64, 3), np.uint8), np.ones((32, 64), np.float32)
+    stamps = [FIRST + i * 10**8 for i in range(3)]
+    messages = [m for s in stamps for m in (info(s, camera=TINY_CAMERA), raw(s, image))]
+    hour = 3600 * 10**9
+    return write_bag(
+        folder, messages + [raw(s + hour, depth, '/camera/depth_truth', '32FC1') for s in stamps]
+    )
+
+
 @pytest.mark.parametrize(
     ('bad', 'why', 'processes'),
     [
+        (late, 'true depth from /camera/depth_truth; no stamp of it lies within 0.020 s', 1),
         (cut, 'sequence.json: cannot read: ', 1),
         (vanishing, 'none of its 4 frames can be compared: 4 unreadable, first frame 0', 2),
         (lambda folder: unlabelled(folder, 3), 'its 3 frames can be compared: 3 no_truth', 1),

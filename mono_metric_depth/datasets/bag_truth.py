@@ -101,7 +101,8 @@ class BagTruth:
         self._images: list[int] = []
         self._limit = _SAME_SWEEP if self._lidar else _SAME_INSTANT
         self._messages = BagMessageList(storage, topic, [])
-        self._refused = False
+        #: Why there is none at all; '' where there is some.
+        self.problem = ''
         self.missing: Counter[str] = Counter()
 
     def index(self, entries: list[tuple[int, int]], images: list[int], *, named: bool) -> None:
@@ -162,11 +163,11 @@ class BagTruth:
                 f'no stamp of it lies within {self._within()} of the stamp of an image, '
                 f'the smallest difference is {off * 1e-9:.3f} s; do both clocks agree?'
             )
-        msg = f'{self._name}: no image has true depth from {self._topic}; {why}'
+        self.problem = f'no image has true depth from {self._topic}; {why}'
         if named:
+            msg = f'{self._name}: {self.problem}'
             raise DatasetError(msg)
-        self._refused = True
-        _LOG.warning('%s', msg)
+        _LOG.warning('%s: %s', self._name, self.problem)
 
     def depth(self, stamp: int) -> NDArray[np.float32] | None:
         """True depth of an image.
@@ -182,7 +183,7 @@ class BagTruth:
             return self._depth(self._nearest(stamp), stamp)
         except (DepthEncodingError, PointCloudError, TransformError, ImageError) as err:
             reason = type(err).__name__
-            if not self.missing[reason] and not self._refused:
+            if not self.missing[reason] and not self.problem:
                 _LOG.warning('%s: no true depth: %s', self._name, _of_image(stamp, err))
             self.missing[reason] += 1
             return None

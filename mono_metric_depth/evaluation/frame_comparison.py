@@ -11,6 +11,7 @@ import numpy as np
 
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.datasets import DatasetError, FrameSequence, open_sequence
+from mono_metric_depth.datasets.bag_sequence import BagSequence
 from mono_metric_depth.estimator import DepthEstimator, EstimatorError
 from mono_metric_depth.evaluation.candidates import Candidate
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
@@ -80,6 +81,8 @@ class FrameComparison:
         if frame.depth is None:
             # By far the most of these are bags.
             why = 'it has no ground truth (of a bag, name its topic: BAG#,/lidar/points)'
+            if isinstance(self._sequence, BagSequence) and self._sequence.truth is not None:
+                why = self._sequence.truth.problem or why
             return skipped('no_truth', why)
         try:
             predicted = unscaled_depth(estimator, frame, self._attitude)
