@@ -31,6 +31,10 @@ class ImageError(ValueError):
         self.reason = reason
 
 
+#: From so many pixels on a row is not padded to a multiple of itself.
+_WIDE = 64
+
+
 @dataclass(frozen=True)
 class _Layout:
     """How an encoding lays out its bytes.
@@ -184,6 +188,13 @@ def decode_image(
         msg = (
             f'step of a {width} px wide {encoding} image must be at least {row_bytes} bytes, got '
             f'{step}; the publisher has to set step to the length of a row in bytes'
+        )
+        raise ImageError(msg, reason='step')
+    if pixel_bytes == 1 and width >= _WIDE and step in {3 * width, 4 * width}:
+        msg = (
+            f'step of a {width} px wide {encoding} image is {step // width} bytes for each pixel, '
+            'as if it were in colour; the publisher has to declare the encoding of its data, or '
+            'the length of a row'
         )
         raise ImageError(msg, reason='step')
     expected = (rows - 1) * step + row_bytes

@@ -167,6 +167,15 @@ def test_pixels_are_a_read_only_view_onto_the_message(encoding):
     assert not image.pixels.flags.writeable
 
 
+@pytest.mark.parametrize('encoding', ['mono8', 'bayer_rggb8'])
+def test_colour_that_is_declared_as_one_channel_is_refused(encoding):
+    for channels in (3, 4):
+        step = channels * 64
+        with pytest.raises(ImageError, match=f'{channels} bytes for each pixel, as if it were'):
+            decode(bytes(32 * step), height=32, width=64, encoding=encoding, step=step)
+    assert decode(bytes(32 * 128), height=32, width=64, encoding=encoding, step=128)
+
+
 def test_contiguous_bgr_is_handed_on_without_a_copy():
     data = bytearray(range(72))
     image = decode(data, encoding='bgr8')
