@@ -56,10 +56,10 @@ def _undiluted(line: GlobalScale, scale: float, images: Sequence[Pairs]) -> Glob
     The line of true over predicted depth is lower by the share of noise in what is predicted,
     noise^2 / predicted^2 (Fuller, "Measurement Error Models", 1987, section 1.1).
     """
-    noise = sum(float(np.mean((p * scale - g) ** 2)) for p, g in images)
-    share = noise / sum(float(np.mean((p * scale) ** 2)) for p, _ in images)
     if line.value >= scale:
         return line
+    noise = sum(float(np.mean((p * scale - g) ** 2)) for p, g in images)
+    share = noise / sum(float(np.mean((p * scale) ** 2)) for p, _ in images)
     factor = min(scale / line.value, 1 / max(1 - share, 1e-9))
     return dataclasses.replace(
         line, value=line.value * factor, low=line.low * factor, high=line.high * factor
