@@ -9,11 +9,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from bags import compressed, info, write_bag
 
 from mono_metric_depth.commands import finetune, train
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.training.networks.onnx_weights import load_network
 from mono_metric_depth.training.recipe import load_recipe
 from mono_metric_depth.worlds import DOMAINS, Drive
 
@@ -74,6 +76,37 @@ def keep_drives(folder: Path, rendered: Path) -> None:
     """Give a training that is to come the drives of the ones before."""
     folder.mkdir()
     (folder / 'cache').symlink_to(rendered)
+
+
+def test_supervision_goes_on_from_a_model_at_once_and_names_it(
+    start: Path, tmp_path: Path, rendered: Path
+) -> None:
+    recipe = {
+        **SMALL,
+        'name': 'second',
+        'source': ['world:town:0x5'],
+        'target': [],
+        'target_batch': 0,
+        'replay_share': 0.0,
+        'canonical_camera': CANONICAL,
+        'network': 'nano',
+        'steps': 1,
+        'source_depth_weight': 1.0,
+        'reconstruction_weight': 0.0,
+        'randomised': True,
+    }
+    config, output = tmp_path / 'second.yaml', tmp_path / 'second.onnx'
+    config.write_text(yaml.safe_dump(recipe))
+    keep_drives(tmp_path / 'run', rendered)
+    arguments = ['--config', config, '--folder', tmp_path / 'run', '--output', output]
+    train.main([*map(str, arguments), '--device', 'cpu', '--start', str(start)])
+    assert read_card(output).provenance['parent']['name'] == 'first'
+    before, after = (load_network(path).state_dict() for path in (start, output))
+    weights = [name for name in before if name.endswith('weight')]
+    moved = [not torch.equal(before[name], after[name]) for name in weights]
+    assert all(moved)
+    close = [float((before[name] - after[name]).abs().max()) for name in weights]
+    assert max(close) < 0.01  # one step away, not from scratch
 
 
 def run(*arguments: str | Path) -> None:

@@ -545,6 +545,7 @@ def test_ground_truth_that_is_missing_or_no_metres_is_refused(
             {'reconstruction_weight': 0, 'geometry_weight': 0.5},
             'geometry_weight needs the motion',
         ),
+        ({'randomised': True}, 'randomised changes one frame and not its neighbours'),
     ],
 )
 def test_a_wrong_configuration_is_named_before_any_work(
@@ -613,3 +614,7 @@ def test_the_shipped_configurations_write_every_entry_down() -> None:
     alone = load_recipe(config / 'supervised.yaml')
     assert not alone.target
     assert alone.reconstruction_weight == 0
+    randomised = load_recipe(config / 'randomised.yaml')
+    assert randomised.randomised
+    other = {'name': 'supervised', 'steps': alone.steps, 'randomised': False}
+    assert dataclasses.replace(randomised, **other) == alone

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,6 @@ def _finetune(arguments: list[str] | None) -> None:
         options.device,
         new=True,
         replay=list(recipe.replay),
-        parent={'name': card.name, 'sha256': hashlib.sha256(start.read_bytes()).hexdigest()},
     )
 
 

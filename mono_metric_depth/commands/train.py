@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from mono_metric_depth.commands import (
     fail,
     require_device,
 )
+from mono_metric_depth.model_card import read_card
 
-_SHIPPED = ('source_supervised', 'one_scalar', 'supervised')
+_SHIPPED = ('source_supervised', 'one_scalar', 'supervised', 'randomised')
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,6 +41,9 @@ def _train(arguments: list[str] | None) -> None:
     parser.add_argument(
         '--network', help="overrides the recipe's network, and names the model after it"
     )
+    parser.add_argument(
+        '--start', type=Path, metavar='MODEL', help="ONNX to start from; overrides the recipe's"
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; a GPU if there is one')
     options = parser.parse_args(arguments)
     require_training()
@@ -47,6 +52,8 @@ def _train(arguments: list[str] | None) -> None:
     changes: dict[str, Any] = {} if options.steps is None else {'steps': options.steps}
     if options.network is not None:
         changes |= {'network': options.network, 'name': options.network}
+    if options.start is not None:
+        changes['start'] = str(options.start.absolute())
     named = options.config in _SHIPPED
     path = configuration_file(f'{options.config}.yaml') if named else Path(options.config)
     recipe = load_recipe(path, **changes)
@@ -99,6 +106,8 @@ def train_recipe(
         fail(f'{output} is a folder; --output must be a file')
     if folder.exists() and not folder.is_dir():
         fail(f'{folder} is a file; --folder must be a folder')
+    if recipe.start:
+        more['parent'] = _parent(Path(recipe.start))
     # Until the first step, as Ctrl-C: the processes that prepare drives must end with this one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = join_processes(device)
@@ -113,6 +122,14 @@ def train_recipe(
         fail(str(err))
     finally:
         leave_processes()
+
+
+def _parent(model: Path) -> dict[str, str]:
+    """What the card says of the model that a training started from."""
+    return {
+        'name': read_card(model).name,
+        'sha256': hashlib.sha256(model.read_bytes()).hexdigest(),
+    }
 
 
 def export(trainer: Any, output: Path, *, new: bool = False, **more: Any) -> None:

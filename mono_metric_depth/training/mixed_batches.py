@@ -15,12 +15,15 @@ from torch import Tensor
 
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.fresh_drives import FreshDrives
+from mono_metric_depth.training.randomisation import randomised
 
 Drives = Sequence[AlignedDrive] | FreshDrives
 
 _FLIP = 0.5
 _JITTER = 0.7
 _NARROW = 0.6
+_RANDOMISED = 0.8
+_ASIDE = 0.25
 #: Brightness, contrast, saturation, gamma, noise, and gains of red, green and blue.
 _UNCHANGED = (1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
@@ -100,6 +103,8 @@ class MixedBatches:
         seed: Of the draws.
         replay: Drives of earlier targets.
         replay_share: Share of the target images that is drawn from them.
+        randomised: Whether looks of most source images are randomised; see
+            :mod:`~mono_metric_depth.training.randomisation`.
         part: Which of how many equal parts of each batch to draw.
 
     Raises:
@@ -116,11 +121,13 @@ class MixedBatches:
         *,
         replay: Drives = (),
         replay_share: float = 0.0,
+        randomised: bool = False,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self._source, self._target, self._replay = _Pool(source), _Pool(target), _Pool(replay)
         self._replay_share = replay_share if replay else 0.0
         self._seed = seed
+        self._randomised = randomised
         first, parts = part
         self._sources = range(first, source_batch, parts)
         self._targets = range(source_batch + first, source_batch + target_batch, parts)
@@ -156,6 +163,11 @@ class MixedBatches:
         if rng.random() < _FLIP:
             images, depth, seen = images[:, :, ::-1], depth[:, ::-1], seen[:, ::-1]
             cx = camera.width - 1 - cx
+        if self._randomised and is_source and rng.random() < _RANDOMISED:
+            image, depth, seen = randomised(images[0], depth.copy(), seen, drive, drives, rng)
+            images = np.broadcast_to(image, images.shape)
+            if rng.random() < _ASIDE:
+                seen = seen & _window(seen.shape, rng)
         if rng.random() < _NARROW:
             seen = seen & _narrower(seen.shape, cx, camera.cy, rng)
         depth = np.where(seen, depth, np.float16(np.nan))
@@ -202,6 +214,16 @@ def _narrower(
     inside_x = (columns > cx * (1 - share_x)) & (columns < cx + (width - cx) * share_x)
     inside_y = (rows > cy * (1 - share_y)) & (rows < cy + (height - cy) * share_y)
     return np.asarray(inside_x & inside_y)
+
+
+def _window(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """What a camera that looks aside would see: (h, w) bool."""
+    width = shape[1]
+    span = rng.uniform(0.3, 1.0) * width
+    start = rng.uniform(0, width - span)
+    columns = np.arange(width)
+    inside = (columns >= start) & (columns < start + span)
+    return np.broadcast_to(inside, shape)
 
 
 def _jitter(rng: np.random.Generator) -> tuple[float, ...]:

@@ -50,6 +50,8 @@ class Recipe:
         source_depth_weight: Of the log-depth loss on the source half; 0 is the paper's recipe, in
             which ground truth serves for the one scalar alone.
         reconstruction_weight: Of view reconstruction, on both halves; 0 is supervision alone.
+        randomised: Whether looks of most source images are randomised, and things put in the way;
+            see :mod:`~mono_metric_depth.training.randomisation`. For supervision alone.
         smoothness_weight: Of the edge-aware smoothness loss.
         geometry_weight: Of the geometry consistency between neighbouring frames' depth.
         held_drives: How many drives of each entry are held at once; 0 for all.
@@ -82,6 +84,7 @@ class Recipe:
     learning_rate: float = 1e-3
     source_depth_weight: float = 0.2
     reconstruction_weight: float = 1.0
+    randomised: bool = False
     smoothness_weight: float = 1e-3
     geometry_weight: float = 0.0
     held_drives: int = 0
@@ -140,6 +143,12 @@ class Recipe:
             raise RecipeError(msg)
         if not self.source_depth_weight + self.reconstruction_weight:
             msg = 'source_depth_weight and reconstruction_weight are both 0: nothing to learn from'
+            raise RecipeError(msg)
+        if self.randomised and self.reconstruction_weight:
+            msg = (
+                'randomised changes one frame and not its neighbours: it needs a '
+                f'reconstruction_weight of 0, got {self.reconstruction_weight}'
+            )
             raise RecipeError(msg)
         if self.geometry_weight and not self.reconstruction_weight:
             msg = 'geometry_weight needs the motion that a reconstruction_weight above 0 teaches'

@@ -133,7 +133,7 @@ class Trainer:
         return warm * 0.5 * (1 + math.cos(math.pi * min(step / self.recipe.steps, 1.0)))
 
     def _depth_rate(self, step: int) -> float:
-        if not self.recipe.start:
+        if not (self.recipe.start and self.recipe.reconstruction_weight):
             return self._rate(step)
         late = step - min(_POSE_HEAD_START, self.recipe.steps // 4)
         return self._rate(step) * min(1.0, max(0.0, late / _WARM_UP))
@@ -222,6 +222,7 @@ class Trainer:
             recipe.seed,
             replay=self._drives.pool('replay', with_depth=False),
             replay_share=recipe.replay_share,
+            randomised=recipe.randomised,
             part=(self._processes.rank, self._processes.count),
         )
         self.drives('target_test', with_depth=True)
