@@ -103,7 +103,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return '; '.join(f'{key} {_plain(item)}' for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ', '.join(map(_plain, value))
+        return ', '.join(map(_plain, value)) or 'none'
     if value is None or isinstance(value, bool):
         return {None: 'none', False: 'no', True: 'yes'}[value]
     return str(value)

@@ -545,7 +545,7 @@ def test_drives_that_a_model_has_seen_are_named() -> None:
     )
     assert 'was trained on 1 of these 4 drives, such as world:suburb:7x20@1.5' in trained
     assert 'has its scale from 1 of these 4 drives, such as world:town:1000x6' in fitted
-    assert seen_before(model, ['world:suburb:1000', 'world:country:7']) == []
+    assert seen_before(model, ['world:suburb:900', 'world:country:3000']) == []
 
 
 def noise_bag(bag: Path, count: int) -> tuple[list[Frame], Path]:

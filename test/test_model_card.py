@@ -474,7 +474,7 @@ def test_where_a_model_comes_from_is_read_without_json() -> None:
     said = {line[:16].strip(): line[16:].strip() for line in lines}
     assert said['source'] == 'world:town:0-9, world:suburb:0'
     assert said['target_test'] == 'drives a, b; abs_rel 0.125; note none; whole yes'
-    assert said['replay'] == ''
+    assert said['replay'] == 'none'
 
 
 def test_a_card_without_a_scale_says_how_to_get_one() -> None:

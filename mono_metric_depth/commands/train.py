@@ -169,7 +169,8 @@ def export(trainer: Any, output: Path, *, new: bool = False, **more: Any) -> Non
             'recipe': (
                 f'{trainer.step} steps of {recipe.source_batch} + {recipe.target_batch} images, '
                 f'learning rate {recipe.learning_rate:g}, source depth weight '
-                f'{recipe.source_depth_weight:g}, seed {recipe.seed}'
+                f'{recipe.source_depth_weight:g}{", randomised" * recipe.randomised}, '
+                f'seed {recipe.seed}'
             ),
             'target_test': {
                 'drives': list(recipe.target_test),

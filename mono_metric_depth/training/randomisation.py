@@ -29,6 +29,8 @@ Depth = NDArray[np.float16]
 
 #: How far an image is moved up or down (px, standard deviation).
 _NODDING = 2.0
+#: Depth that is unknown in a larger share of an image is sparse.
+_UNKNOWN = 0.5
 #: At most so many images give something to another.
 _DONORS = 2
 #: At most so many things of any look stand on the road: how far, how wide and how tall (ln m).
@@ -57,18 +59,21 @@ def randomised(
         depth: (h, w) its z-depth (m); NaN unknown, +Inf sky.
         seen: (h, w) what of them the camera saw.
         drive: Whose they are.
-        drives: Drives in the same camera that things are taken from, where their mount is known.
+        drives: Drives in the same camera that things are taken from, where mounts and dense depth
+            are known.
         rng: What is random.
 
     Returns:
         The three, of the same shapes and types.
     """
     view = image.astype(np.float32)
-    for _ in range(rng.integers(_DONORS + 1)):
+    # Between the points of a LiDAR nobody knows what hides what.
+    dense = bool(np.isnan(depth[seen]).mean() < _UNKNOWN)
+    for _ in range(rng.integers(_DONORS + 1) if dense else 0):
         donor = drives[int(rng.integers(len(drives)))]
         if donor.mount is not None and donor.mount.height is not None:
             view, depth = _pasted(view, depth, donor, donor.mount.height, rng)
-    if drive.mount is not None and drive.mount.height is not None:
+    if dense and drive.mount is not None and drive.mount.height is not None:
         for _ in range(rng.integers(_BOXES + 1)):
             donor = drives[int(rng.integers(len(drives)))]
             texture = donor.images[rng.integers(len(donor.images))]
@@ -93,6 +98,8 @@ def _pasted(
     """What stands on the road of another image, where it is nearer than what is there."""
     index = rng.integers(len(donor.images))
     other, near = donor.images[index].astype(np.float32), donor.depth[index].astype(np.float32)
+    if not np.isnan(near[donor.seen]).mean() < _UNKNOWN:
+        return view, depth
     rows, columns = np.arange(near.shape[0], dtype=np.float32)[:, None], np.arange(near.shape[1])
     with np.errstate(invalid='ignore'):
         above_road = height - (rows - donor.camera.cy) / donor.camera.fy * near
