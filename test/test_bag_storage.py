@@ -255,6 +255,8 @@ def test_what_is_whole_of_a_recording_that_was_cut_short_is_read(
                 match = re.search(r'the last (\d+) bytes', caplog.text)
                 assert match is not None
                 assert int(match[1]) > (9 if tail else 0)
+                # How many there were is known from metadata.yaml.
+                assert sequence.lost == 200 - len(sequence)
         assert len(sequence) <= before
         before = len(sequence)
         lost = (len(whole) - length) / len(whole) * 200

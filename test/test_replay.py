@@ -764,6 +764,21 @@ def test_a_recording_that_was_cut_short_is_refused_if_nothing_of_it_is_whole(
     assert 'nothing before is whole; record it again' in message
 
 
+def test_of_a_recording_that_was_cut_short_the_lost_images_are_counted(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / 'bag', drive(300))
+    os.truncate(bag / 'bag.mcap', (bag / 'bag.mcap').stat().st_size * 8 // 10)
+    run(bag, tmp_path / 'out', status=3)
+    said = capsys.readouterr().out
+    lost = re.search(r'(\d+) images cannot be read: the bag is damaged', said)
+    done = re.search(r'(\d+) of 300 images were given depth', said)
+    assert lost is not None
+    assert done is not None
+    assert int(lost[1]) + int(done[1]) == 300
+    assert int(lost[1]) >= 60
+
+
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 def test_a_full_disk_ends_it_with_one_line_and_what_is_finished_is_kept(
     storage: str, tiny_model: Path, tmp_path: Path

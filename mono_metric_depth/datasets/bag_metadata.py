@@ -25,11 +25,13 @@ class BagMetadata(NamedTuple):
         files: Of the bag, in order.
         mode: Of its compression: ``file``, ``message``, or empty.
         digests: Of the types of its topics (RIHS01).
+        counts: Messages of its topics, as they were recorded.
     """
 
     files: list[Path]
     mode: str = ''
     digests: Mapping[str, str] = {}
+    counts: Mapping[str, int] = {}
 
 
 def bag_metadata(folder: Path) -> BagMetadata:
@@ -59,9 +61,15 @@ def _loaded(folder: Path, size: int, changed: int) -> BagMetadata:
             raise DatasetError(msg)
         mode = (information.get('compression_mode') or '').lower()
         form = information.get('compression_format') or ''
-        topics = [topic['topic_metadata'] for topic in information['topics_with_message_count']]
+        counted = information['topics_with_message_count']
+        topics = [topic['topic_metadata'] for topic in counted]
         digests = {topic['name']: topic.get('type_description_hash') or '' for topic in topics}
+        counts = {
+            topic['topic_metadata']['name']: topic.get('message_count', 0) for topic in counted
+        }
         if not all(isinstance(text, str) for text in (form, *digests, *digests.values())):
+            raise TypeError
+        if not all(isinstance(count, int) for count in counts.values()):
             raise TypeError
         # Older bags name the folder, too; nothing outside of it is read.
         files = [folder / PurePath(name).name for name in names]
@@ -82,4 +90,4 @@ def _loaded(folder: Path, size: int, changed: int) -> BagMetadata:
     if strange := [file.name for file in files if file.suffix not in known]:
         msg = f'{folder}: its file {strange[0]!r} is neither MCAP nor sqlite3'
         raise DatasetError(msg)
-    return BagMetadata(files, mode, digests)
+    return BagMetadata(files, mode, digests, counts)

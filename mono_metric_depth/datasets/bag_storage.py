@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,6 +99,8 @@ def storage_of(path: Path) -> Path:
 def bag_topics(storage: Path) -> dict[str, StoredTopic]:
     """The topics of a bag by name; of several types under one name, the first.
 
+    Where a file is cut short, there are as many messages as metadata.yaml says, if that is more.
+
     Args:
         storage: See :func:`storage_of`.
 
@@ -106,10 +108,15 @@ def bag_topics(storage: Path) -> dict[str, StoredTopic]:
         DatasetError: If the bag cannot be opened.
     """
     topics: dict[str, StoredTopic] = {}
-    for topic in _declared(storage):
-        before = topics.get(topic.name)
-        count = topic.messages + (before.messages if before else 0)
-        topics[topic.name] = (before or topic)._replace(messages=count)
+    with _opened(storage, None) as (description, files):
+        for topic in _topics(description, files):
+            before = topics.get(topic.name)
+            count = topic.messages + (before.messages if before else 0)
+            topics[topic.name] = (before or topic)._replace(messages=count)
+        if any(file.cut for file in files.values()):
+            for name, topic in topics.items():
+                count = max(topic.messages, description.counts.get(name, 0))
+                topics[name] = topic._replace(messages=count)
     return topics
 
 
@@ -120,7 +127,9 @@ def declared_topics(storage: Path) -> list[StoredTopic]:
         DatasetError: If a topic has two types.
     """
     found: dict[str, StoredTopic] = {}
-    for topic in _declared(storage):
+    with _opened(storage, None) as (description, files):
+        declared = _topics(description, files)
+    for topic in declared:
         first = found.setdefault(topic.name, topic)
         if first.kind != topic.kind:
             msg = (
@@ -131,13 +140,12 @@ def declared_topics(storage: Path) -> list[StoredTopic]:
     return list(found.values())
 
 
-def _declared(storage: Path) -> list[StoredTopic]:
-    with _opened(storage, None) as (description, files):
-        return [
-            topic._replace(digest=topic.digest or description.digests.get(topic.name, ''))
-            for file in files.values()
-            for topic in file.topics
-        ]
+def _topics(description: BagMetadata, files: Mapping[Path, _File]) -> list[StoredTopic]:
+    return [
+        topic._replace(digest=topic.digest or description.digests.get(topic.name, ''))
+        for file in files.values()
+        for topic in file.topics
+    ]
 
 
 def bag_messages(
