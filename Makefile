@@ -34,11 +34,13 @@ MODEL := mono_metric_depth/models/default.onnx
 NANO := mono_metric_depth/models/nano.onnx
 ROBOT := world:suburb:1000-1011x40@1.5
 models: $(READY)
-	$(BIN)/train --folder training --output $(MODEL)
-	cp training/training.png docs/training.png
+	$(BIN)/train --config supervised --folder training/supervised/default
+	$(BIN)/train --config randomised --start training/supervised/default/supervised.onnx --folder training/default --output $(MODEL)
+	cp training/default/training.png docs/training.png
 	$(BIN)/fit_scale $(MODEL) --target $(ROBOT) --every 4 --write
 	$(BIN)/fit_scale $(MODEL) world:town:1000-1005x40 --target $(ROBOT) --every 4 --figure docs/scale.png
-	$(BIN)/train --network nano --folder training/nano --output $(NANO)
+	$(BIN)/train --config supervised --network nano --folder training/supervised/nano
+	$(BIN)/train --config randomised --network nano --start training/supervised/nano/nano.onnx --folder training/nano --output $(NANO)
 	cp training/nano/training.png docs/training_nano.png
 	$(BIN)/fit_scale $(NANO) --target $(ROBOT) --every 4 --write
 

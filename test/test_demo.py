@@ -34,9 +34,9 @@ def test_the_demo_leaves_pictures_bags_and_a_table(tmp_path: Path) -> None:
     rows = [line.split('|') for line in table.splitlines() if re.match(r'\| (gen|real)', line)]
     assert len(rows) == len(names)
     abs_rel, delta1 = float(rows[0][2]), float(rows[0][3])
-    # The shipped model, on a kind of world that it has no depth of: far better than a guess.
-    assert abs_rel < 0.25
-    assert delta1 > 0.6
+    # The shipped model, on a drive that it has not seen: far better than a guess.
+    assert abs_rel < 0.2
+    assert delta1 > 0.8
     for row, name in zip(rows, names, strict=True):
         sent, received, dropped = (int(row[column]) for column in (5, 6, 7))
         assert sent == received + dropped

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -71,31 +72,35 @@ def draw_training(log: Path, path: Path) -> None:
 
     figure = Figure(figsize=(11, 3.4), layout='constrained')
     losses, errors, scales = figure.subplots(1, 3)
-    for name in ('source_photometric', 'target_photometric', 'source_log_depth'):
-        losses.plot(*column(name), label=name.replace('_', ' '), linewidth=0.8)
-    losses.set_yscale('log')
-    losses.legend(fontsize=8)
-    losses.set_title('training losses', fontsize=10, loc='left')
-    for name in ('abs_rel', 'target_abs_rel'):
-        errors.plot(*column(name), marker='o', label=_LABELS[name])
-    errors.set_ylim(bottom=0)
-    errors.legend(fontsize=8)
-    errors.set_title('held-out AbsRel, scaled by the source', fontsize=10, loc='left')
-    for name in ('median_ratio', 'target_median_ratio'):
-        scales.plot(*column(name), marker='o', label=_LABELS[name])
-    scales.legend(fontsize=8)
-    scales.set_title('median true / predicted depth', fontsize=10, loc='left')
-    for axes in (losses, errors, scales):
+    drawn: tuple[tuple[Any, tuple[str, ...], dict[str, Any]], ...] = (
+        (losses, ('source_photometric', 'target_photometric', 'source_log_depth'), {'lw': 0.8}),
+        (errors, ('abs_rel', 'target_abs_rel'), {'marker': 'o'}),
+        (scales, ('median_ratio', 'target_median_ratio'), {'marker': 'o'}),
+    )
+    titles = (
+        'training losses',
+        'held-out AbsRel, scaled by the source',
+        'median true / predicted depth',
+    )
+    for (axes, names, style), title in zip(drawn, titles, strict=True):
+        for name in names:
+            steps, values = column(name)
+            if steps:
+                axes.plot(steps, values, label=_LABELS.get(name, name.replace('_', ' ')), **style)
+        axes.set_title(title, fontsize=10, loc='left')
         axes.set_xlabel('step')
         axes.grid(True, color='0.9')
+        axes.legend(fontsize=8)
+    losses.set_yscale('log')
+    errors.set_ylim(bottom=0)
     figure.savefig(path, dpi=80)
 
 
 _LABELS = {
-    'abs_rel': 'source',
-    'target_abs_rel': 'target (reported only)',
-    'median_ratio': 'source',
-    'target_median_ratio': 'target (reported only)',
+    'abs_rel': 'source_validation',
+    'target_abs_rel': 'target_test (reported only)',
+    'median_ratio': 'source_validation',
+    'target_median_ratio': 'target_test (reported only)',
 }
 
 
