@@ -339,13 +339,13 @@ def test_a_result_survives_being_stored(default_frames: np.ndarray) -> None:
             parity_from_json(damaged)
 
 
-def test_no_tolerance_takes_more_than_half_of_what_the_fit_of_the_scale_leaves_open() -> None:
+def test_no_tolerance_takes_more_than_the_fit_of_the_scale_leaves_open() -> None:
     for tolerance in TOLERANCES.values():
         assert tolerance.frame_scale <= 0.02
-        # Of what the fit of the shipped model's scale leaves open, at most half.
+        # Of the shipped model's scale, to either side.
         scale = read_card(DEFAULT_MODEL).scale
         assert scale is not None
-        assert tolerance.scale <= (scale.high - scale.low) / 4
+        assert tolerance.scale <= (scale.high - scale.low) / 2
     limits = [dataclasses.astuple(TOLERANCES[name]) for name in ('cpu', 'fp32', 'fp16', 'int8')]
     assert limits == sorted(limits)
     assert np.all(np.diff(limits, axis=0) >= 0), 'what int8 refuses, all refuse'
