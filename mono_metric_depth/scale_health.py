@@ -22,8 +22,8 @@ from mono_metric_depth.scale import robust_deviation
 FRAMES = 30
 #: Frames that are longer ago (s) say nothing of the scale any more.
 WINDOW = 60.0
-#: Of what lies ahead, so much has to be flat road. Networks see a road of sorts even in noise:
-#: there it is rarely more than this, on roads rarely less.
+#: Of what lies ahead, so much has to be flat road. Networks see a road even in noise, some a
+#: flat one: who knows the image has to refuse it there.
 LEAST_ROAD = 0.7
 #: Looks among which so large a share has to show one.
 _LOOKS = 4 * FRAMES
