@@ -90,7 +90,8 @@ def draw_training(log: Path, path: Path) -> None:
         axes.set_title(title, fontsize=10, loc='left')
         axes.set_xlabel('step')
         axes.grid(True, color='0.9')
-        axes.legend(fontsize=8)
+        if axes.lines:
+            axes.legend(fontsize=8)
     losses.set_yscale('log')
     errors.set_ylim(bottom=0)
     figure.savefig(path, dpi=80)
