@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, size, weights) in enumerate(NETWORKS):
             whole = number == 0
-            path = _prepare(Path(folder) / str(number), name, size, weights, converted=whole)
+            path = prepare(Path(folder) / str(number), name, size, weights, converted=whole)
             what = f'`{name}`, {size[0]}x{size[1]}, {weights} weights'
             for threads in (1, 2):
                 contestants = CONTESTANTS if whole else OTHERS
@@ -303,7 +303,7 @@ def _openvino(file: Path, threads: int, precision: str, shape: tuple[int, ...]) 
     return run
 
 
-def _prepare(
+def prepare(
     folder: Path, name: str, size: tuple[int, int], weights: str, *, converted: bool
 ) -> Path:
     """Frames, and the network in 32 bits, or in 32, 16 and 8."""

@@ -68,7 +68,8 @@ class Tolerance:
 #: would, so none may take more than its fit leaves open: the default model's interval is 0.5 % to
 #: either side.
 #:
-#: int8 is honestly that coarse, and checked as loosely: quantised per channel for ONNX Runtime,
+#: int8 is honestly that coarse, and checked as loosely: quantised per channel for ONNX Runtime
+#: (benchmark/int8_parity.py),
 #: default and nano are off by 0.3 and 0.2 % in scale, 0.7 and 0.3 % in that of a frame, 0.5 and
 #: 0.3 % in that of a third, 1.2 and 0.8 % in that of a region, 0.9 and 0.8 % in the median, 21
 #: and 17 % in the 99th percentile, 16 and 29 % in the worst region (default as ``build_engine``
