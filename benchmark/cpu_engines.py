@@ -312,8 +312,8 @@ def prepare(
     from onnxruntime.quantization.shape_inference import quant_pre_process
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    from mono_metric_depth.estimator import DEFAULT_MODEL, model_file
     from mono_metric_depth.model_card import read_card
+    from mono_metric_depth.model_files import DEFAULT_MODEL, model_file
     from mono_metric_depth.training.export import export_onnx
     from mono_metric_depth.training.networks import build_depth_network
     from mono_metric_depth.training.networks.onnx_weights import load_network

@@ -40,7 +40,8 @@ from sensor_msgs.msg import Image as ImageMessage
 from stages import processor
 
 from mono_metric_depth.camera import Camera
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.nodes.bag_exchange import header_stamp
 from mono_metric_depth.nodes.messages import camera_info_message
 

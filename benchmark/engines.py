@@ -29,9 +29,10 @@ from mono_metric_depth.engines.parity import TOLERANCES, Parity, measure_parity
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.engines.precision import PRECISIONS, convert_model
 from mono_metric_depth.engines.selection import usable_tensorrt
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.training.networks.onnx_weights import load_network
 
 CARD = read_card(DEFAULT_MODEL)

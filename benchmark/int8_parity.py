@@ -19,8 +19,8 @@ from cpu_engines import prepare
 
 from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.engines.parity import measure_parity
-from mono_metric_depth.estimator import model_file
 from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_files import model_file
 
 
 class QuantisedEngine:

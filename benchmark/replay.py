@@ -38,11 +38,12 @@ from stages import processor
 
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.datasets.bag import camera_info_message, image_message, new_bag
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.bag_replay import BagReplay
 from mono_metric_depth.evaluation.depth_messages import STORE, OutputOptions
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.training.export import export_onnx
 from mono_metric_depth.training.networks import build_depth_network
 

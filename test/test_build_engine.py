@@ -44,7 +44,6 @@ from mono_metric_depth.engines.tensorrt_plan import (
     build_plan,
     buildable_capabilities,
 )
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import (
     ModelCard,
     ModelCardError,
@@ -52,6 +51,7 @@ from mono_metric_depth.model_card import (
     read_card,
     write_card,
 )
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 ORIN = Gpu('Orin', '8.7', True, 16, 64, '12.6', '12.6')
 Made = dict[tuple[str, str], Path]

@@ -24,9 +24,9 @@ from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity_frames import parity_frames
 from mono_metric_depth.engines.tensorrt_bindings import find_bindings
 from mono_metric_depth.engines.tensorrt_plan import PlanOptions, build_plan
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import Normalisation, read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 onnx = pytest.importorskip('onnx')
 

@@ -16,8 +16,8 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.network_image import normalised
 from mono_metric_depth.engines.onnxruntime import PROVIDERS, OnnxRuntimeEngine, model_tensors
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import read_card, write_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 WEIGHTS = (0.25, 0.5, 0.25)
 

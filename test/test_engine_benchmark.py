@@ -12,7 +12,7 @@ import torch
 
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity_frames import parity_frames
-from mono_metric_depth.estimator import DEFAULT_MODEL
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.training.networks.onnx_weights import load_network
 
 SCRIPT = Path(__file__).resolve().parents[1] / 'benchmark' / 'engines.py'

@@ -16,9 +16,10 @@ from samples import CANONICAL, make_card, write_model
 
 from mono_metric_depth.alignment import Resolution
 from mono_metric_depth.camera import Camera, CameraError, Mount
+from mono_metric_depth.depth_estimate import DepthEstimate, EstimatorError
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.network_image import normalised
-from mono_metric_depth.estimator import DepthEstimate, DepthEstimator, EstimatorError
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import ModelCardError, Normalisation, write_card
 from mono_metric_depth.point_cloud import PointCloudWriter

@@ -27,7 +27,6 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.commands import evaluate
 from mono_metric_depth.datasets.bag import write_drive
 from mono_metric_depth.datasets.sequence_folder import write_sequence
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation import evaluator
 from mono_metric_depth.evaluation.candidates import model_candidates
 from mono_metric_depth.evaluation.error_file import read_errors
@@ -35,6 +34,7 @@ from mono_metric_depth.evaluation.outcomes import failures
 from mono_metric_depth.evaluation.results import seen_before
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import read_card, write_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.scale import GlobalScale
 
 SAMPLE = Path(__file__).parents[2] / 'shared/data/dgp_sample/scene_dataset_v1.0.json'
@@ -509,7 +509,7 @@ def test_truth_may_begin_late_and_a_finished_run_may_be_repeated(
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason='the sample is not at hand')
 def test_the_real_sample_by_one_command(tmp_path: Path) -> None:
-    from mono_metric_depth.estimator import DEFAULT_MODEL
+    from mono_metric_depth.model_files import DEFAULT_MODEL
 
     run(
         DEFAULT_MODEL,

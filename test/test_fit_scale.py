@@ -19,11 +19,12 @@ from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import fit_scale, model_card
 from mono_metric_depth.datasets import open_sequence
 from mono_metric_depth.datasets.sequence_folder import write_sequence
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation import depth_samples
 from mono_metric_depth.evaluation.depth_samples import sample_drives
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import METADATA_KEY, NETWORK_KEY, read_card, write_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 from mono_metric_depth.onnx_metadata import read_metadata
 from mono_metric_depth.scale import GlobalScale
 

@@ -23,9 +23,10 @@ from samples import CANONICAL, make_card, write_model
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.commands import build_engine, fit_scale, model_card
+from mono_metric_depth.depth_estimate import EstimatorError
 from mono_metric_depth.doubt import DOUBTS, Doubt
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
-from mono_metric_depth.estimator import DepthEstimator, EstimatorError
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import (
     METADATA_KEY,

@@ -13,8 +13,8 @@ from mono_metric_depth.camera import Camera
 from mono_metric_depth.engines import Engine, EngineError
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.openvino import OpenVinoEngine
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 openvino = pytest.importorskip('openvino')
 

@@ -131,7 +131,7 @@ def test_colcon_builds_the_package(checkout: Path, tmp_path: Path) -> None:
         f'assert str(configuration_file("source_supervised.yaml")).startswith({str(prefix)!r})\n'
         'model_card.main([])\n'
         'from mono_metric_depth.engines.parity_frames import parity_frames\n'
-        'from mono_metric_depth.estimator import DEFAULT_MODEL\n'
+        'from mono_metric_depth.model_files import DEFAULT_MODEL\n'
         'assert len(parity_frames(model_card.read_card(DEFAULT_MODEL))) == 8\n'
     )
     out = run(sys.executable, '-c', program, cwd=tmp_path, PYTHONPATH=str(library))

@@ -27,8 +27,8 @@ from mono_metric_depth.engines.parity import (
     parity_from_json,
 )
 from mono_metric_depth.engines.parity_frames import parity_frames
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 KINDS = ('depth', 'inverse_depth', 'disparity')
 Change = Callable[[np.ndarray, int], np.ndarray]

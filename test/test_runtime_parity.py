@@ -19,8 +19,8 @@ from mono_metric_depth.engines import EngineError, runtime_parity, selection
 from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.openvino import OpenVinoEngine
 from mono_metric_depth.engines.selection import open_engine
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.model_card import ModelCard, Normalisation, read_card, write_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from robot import Robot

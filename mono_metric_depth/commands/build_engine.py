@@ -25,6 +25,7 @@ from mono_metric_depth.datasets import (
     sequence_names,
 )
 from mono_metric_depth.datasets.plain_images import plain_images
+from mono_metric_depth.depth_estimate import EstimatorError
 from mono_metric_depth.engines import EngineError
 from mono_metric_depth.engines.built_engine import (
     engine_files,
@@ -38,10 +39,11 @@ from mono_metric_depth.engines.precision import PRECISIONS
 from mono_metric_depth.engines.selection import usable_tensorrt
 from mono_metric_depth.engines.tensorrt_bindings import find_bindings
 from mono_metric_depth.engines.tensorrt_plan import WORKSPACE, buildable_capabilities
-from mono_metric_depth.estimator import DEFAULT_MODEL, DepthEstimator, EstimatorError, model_file
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.output_files import appearing
 from mono_metric_depth.image import Image
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL, model_file
 from mono_metric_depth.mount_statistics import mean_mount
 
 _MAX_BATCH = 64

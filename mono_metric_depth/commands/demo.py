@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
 from mono_metric_depth.datasets import FrameSequence, open_sequence, sequence_names
-from mono_metric_depth.estimator import DEFAULT_MODEL
 from mono_metric_depth.evaluation.bag_depth import PublishedFrame
 from mono_metric_depth.frame import Frame
 from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_files import DEFAULT_MODEL
 
 _REAL_CAMERAS = ('CAMERA_01', 'CAMERA_05', 'CAMERA_06')
 _SEED = 2001

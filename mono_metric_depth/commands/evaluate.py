@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets import DatasetError
+from mono_metric_depth.depth_estimate import EstimatorError
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import EstimatorError, model_file
 from mono_metric_depth.evaluation.candidates import (
     Candidate,
     control_candidate,
@@ -37,6 +37,7 @@ from mono_metric_depth.evaluation.output_files import appearing, json_text
 from mono_metric_depth.evaluation.protocol import PROTOCOLS
 from mono_metric_depth.evaluation.results import Results, as_json, gather
 from mono_metric_depth.evaluation.tables import describe, describe_comparison, write_images
+from mono_metric_depth.model_files import model_file
 from mono_metric_depth.printable import printable
 from mono_metric_depth.workers import WorkerError
 

@@ -11,8 +11,8 @@ from typing import Any
 from mono_metric_depth.commands import configuration_file, errors_in_one_line, fail
 from mono_metric_depth.commands.train import require_training, train_recipe
 from mono_metric_depth.datasets import drive_path
-from mono_metric_depth.estimator import model_file
 from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_files import model_file
 
 
 def main(arguments: list[str] | None = None) -> None:

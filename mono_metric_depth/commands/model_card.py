@@ -8,12 +8,12 @@ import argparse
 
 from mono_metric_depth.card_description import describe_card
 from mono_metric_depth.commands import fail
-from mono_metric_depth.estimator import DEFAULT_MODEL, model_file
 from mono_metric_depth.model_card import (
     ModelCardError,
     card_to_json,
     read_card,
 )
+from mono_metric_depth.model_files import DEFAULT_MODEL, model_file
 
 
 def main(arguments: list[str] | None = None) -> None:

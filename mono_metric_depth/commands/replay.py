@@ -29,15 +29,12 @@ from mono_metric_depth.camera import Mount
 from mono_metric_depth.commands import errors_in_one_line, fail
 from mono_metric_depth.datasets.bag_metadata import STORAGES
 from mono_metric_depth.datasets.bag_storage import without_checksums
+from mono_metric_depth.depth_estimate import coverage_warning
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import (
-    DEFAULT_MODEL,
-    DepthEstimator,
-    coverage_warning,
-    model_file,
-)
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.bag_replay import BagReplay, Replayed
 from mono_metric_depth.evaluation.depth_messages import OutputOptions
+from mono_metric_depth.model_files import DEFAULT_MODEL, model_file
 
 _STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 #: Exit status where the new bag is written, but images were given no depth or places are damaged.

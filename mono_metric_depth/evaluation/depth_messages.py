@@ -20,7 +20,7 @@ from mono_metric_depth.datasets.bag import camera_info_message, image_message
 from mono_metric_depth.datasets.bag_topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.depth_encoding import DEPTH_DTYPES, millimetres
-from mono_metric_depth.estimator import DepthEstimate
+from mono_metric_depth.depth_estimate import DepthEstimate
 from mono_metric_depth.point_cloud import FIELDS, PointCloudWriter, valid_points
 
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'

@@ -12,7 +12,8 @@ import numpy as np
 from mono_metric_depth.camera import Mount
 from mono_metric_depth.datasets import DatasetError, FrameSequence, open_sequence
 from mono_metric_depth.datasets.bag_sequence import BagSequence
-from mono_metric_depth.estimator import DepthEstimator, EstimatorError
+from mono_metric_depth.depth_estimate import EstimatorError
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.candidates import Candidate
 from mono_metric_depth.evaluation.drive_frames import DriveFrames
 from mono_metric_depth.evaluation.image_errors import ImageErrors, NoOverlapError, image_errors

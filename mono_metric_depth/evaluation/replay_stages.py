@@ -20,13 +20,9 @@ from mono_metric_depth.datasets.bag import deserialized, header_stamp
 from mono_metric_depth.datasets.bag_storage import bag_messages
 from mono_metric_depth.datasets.bag_topics import COMPRESSED_IMAGE, depth_namespace
 from mono_metric_depth.datasets.calibrations import Calibrations
+from mono_metric_depth.depth_estimate import DepthEstimate, EstimatorError, require_same_size
 from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import (
-    DepthEstimate,
-    DepthEstimator,
-    EstimatorError,
-    require_same_size,
-)
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.evaluation.depth_messages import OUTPUTS, DepthMessages
 from mono_metric_depth.evaluation.prefetch import prefetched
 from mono_metric_depth.image import ImageError, decode_message

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.datasets import DatasetError, open_sequence
 from mono_metric_depth.depth_colours import depth_colours
-from mono_metric_depth.estimator import DepthEstimate, EstimatorError
+from mono_metric_depth.depth_estimate import DepthEstimate, EstimatorError
 from mono_metric_depth.evaluation.image_errors import ImageErrors
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.evaluation.results import ModelResult

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mono_metric_depth.camera import Camera, Mount
-from mono_metric_depth.estimator import DepthEstimate, coverage_warning
+from mono_metric_depth.depth_estimate import DepthEstimate, coverage_warning
 from mono_metric_depth.model_card import ModelCard
 from mono_metric_depth.road_plane import RoadPlaneError
 from mono_metric_depth.scale_health import FRAMES, ScaleHealth

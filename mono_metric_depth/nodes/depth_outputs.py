@@ -19,7 +19,7 @@ from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import Camera
 from mono_metric_depth.depth_colours import depth_colours
 from mono_metric_depth.depth_encoding import millimetres
-from mono_metric_depth.estimator import DepthEstimate
+from mono_metric_depth.depth_estimate import DepthEstimate
 from mono_metric_depth.nodes.messages import (
     CloudMessage,
     DepthMessage,

@@ -23,11 +23,11 @@ from mono_metric_depth.camera import Camera, CameraError, camera_from_info
 from mono_metric_depth.datasets.lidar import depth_from_points
 from mono_metric_depth.datasets.transform_tree import TransformError
 from mono_metric_depth.depth_encoding import DepthEncodingError, depth_of_message
-from mono_metric_depth.estimator import model_file
 from mono_metric_depth.evaluation.bag_depth import depth_at
 from mono_metric_depth.evaluation.live_comparison import LEAST_PIXELS, LiveComparison, StampPairs
 from mono_metric_depth.evaluation.protocol import Protocol
 from mono_metric_depth.model_card import read_card
+from mono_metric_depth.model_files import model_file
 from mono_metric_depth.nodes.evaluation_parameters import EvaluationParameters
 from mono_metric_depth.nodes.lidar_transforms import LidarTransforms
 from mono_metric_depth.nodes.messages import stamp_ns

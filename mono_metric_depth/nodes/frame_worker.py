@@ -17,14 +17,14 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import CameraError
-from mono_metric_depth.engines import EngineError
-from mono_metric_depth.estimator import (
+from mono_metric_depth.depth_estimate import (
     DepthEstimate,
-    DepthEstimator,
     EstimatorError,
     FrameBuffer,
     require_same_size,
 )
+from mono_metric_depth.engines import EngineError
+from mono_metric_depth.estimator import DepthEstimator
 from mono_metric_depth.image import ImageError
 from mono_metric_depth.nodes.camera_stream import CameraStream
 from mono_metric_depth.nodes.depth_outputs import CLOUD, INFO

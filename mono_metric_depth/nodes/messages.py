@@ -26,7 +26,7 @@ from mono_metric_depth.compressed_image import (
     encode_jpeg,
 )
 from mono_metric_depth.depth_encoding import DEPTH_DTYPES
-from mono_metric_depth.estimator import require_same_size
+from mono_metric_depth.depth_estimate import require_same_size
 from mono_metric_depth.image import Image, ImageError, decode_message
 from mono_metric_depth.point_cloud import FIELDS, valid_points
 

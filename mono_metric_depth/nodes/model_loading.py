@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mono_metric_depth.estimator import DepthEstimator, model_file
+from mono_metric_depth.estimator import DepthEstimator
+from mono_metric_depth.model_files import model_file
 from mono_metric_depth.nodes.parameters import Parameters
 
 #: Name of the thread that loads a model.
