@@ -13,39 +13,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 from cpu_engines import prepare
 
-from mono_metric_depth.engines.network_image import normalised
+from mono_metric_depth.engines.onnxruntime import OnnxRuntimeEngine
 from mono_metric_depth.engines.parity import measure_parity
-from mono_metric_depth.model_card import ModelCard, read_card
+from mono_metric_depth.model_card import read_card
 from mono_metric_depth.model_files import model_file
-
-
-class QuantisedEngine:
-    """A quantised network, used like an engine of one image."""
-
-    name = provider = 'int8'
-    batch = 1
-
-    def __init__(self, path: Path, card: ModelCard) -> None:
-        camera = card.canonical_camera
-        self._session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-        self._normalisation = card.normalisation
-        self.input = np.zeros((1, camera.height, camera.width, 4), np.uint8)
-        self.output = np.zeros((1, 1, camera.height, camera.width), np.float32)
-
-    def run(self, images: int = 1) -> None:
-        """Depth of the input."""
-        (depth,) = self._session.run(None, {'image': normalised(self.input, self._normalisation)})
-        self.output[:] = depth.reshape(self.output.shape)
-
-    def warm_up(self) -> None:
-        """Nothing to be done."""
-
-    def close(self) -> None:
-        """Nothing to be freed."""
 
 
 def main() -> None:
@@ -56,7 +29,7 @@ def main() -> None:
         size = card.canonical_camera.width, card.canonical_camera.height
         with tempfile.TemporaryDirectory() as folder:
             prepared = prepare(Path(folder) / name, name, size, 'shipped', converted=True)
-            engine = QuantisedEngine(prepared / '8.onnx', card)
+            engine = OnnxRuntimeEngine(prepared / '8.onnx', card)
             parity = measure_parity(engine, model, card, precision='int8')
         print(f'{name}: {parity}')
         print(f'  of thirds of the image {parity.third_scale_error:.2%}')

@@ -19,8 +19,8 @@ from mono_metric_depth.image import Image
 LEAST_COVERAGE = 0.05
 #: Below this, the node and ``replay`` warn.
 _GOOD_COVERAGE = 0.5
-#: A camera that is turned by so much (degrees) sees little for that reason.
-ASIDE = 10.0
+#: A camera that is turned by so much sees little for that reason.
+ASIDE_DEGREES = 10.0
 
 
 class EstimatorError(ValueError):
@@ -49,7 +49,7 @@ def coverage_warning(coverage: float, mount: Mount | None) -> str:
         return ''
     text = f'the camera sees {coverage:.0%} of what the network was trained on'
     degrees = 0.0 if mount is None else math.degrees(mount.yaw)
-    if abs(degrees) >= ASIDE:
+    if abs(degrees) >= ASIDE_DEGREES:
         side = 'left' if degrees > 0 else 'right'
         return (
             f'{text}: it looks {abs(degrees):.0f} degrees to the {side}, the network along the '

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mono_metric_depth.alignment import Alignment
 from mono_metric_depth.camera import Camera, Mount
 from mono_metric_depth.depth_estimate import (
-    ASIDE,
+    ASIDE_DEGREES,
     LEAST_COVERAGE,
     DepthEstimate,
     EstimatorError,
@@ -156,7 +156,7 @@ class DepthEstimator:
         alignment = self._alignment(camera, mount)
         if alignment.coverage < LEAST_COVERAGE:
             msg = coverage_warning(alignment.coverage, mount)
-            if mount is not None and abs(math.degrees(mount.yaw)) >= ASIDE:
+            if mount is not None and abs(math.degrees(mount.yaw)) >= ASIDE_DEGREES:
                 msg += '; point it along the road, or let its yaw be 0: depth is less exact then'
             raise EstimatorError('coverage', msg)
         self._newest = (camera, asked, alignment)

@@ -509,8 +509,6 @@ def test_truth_may_begin_late_and_a_finished_run_may_be_repeated(
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason='the sample is not at hand')
 def test_the_real_sample_by_one_command(tmp_path: Path) -> None:
-    from mono_metric_depth.model_files import DEFAULT_MODEL
-
     run(
         DEFAULT_MODEL,
         *('--data', SAMPLE, f'{SAMPLE}#CAMERA_05', '--protocol', 'ddad'),

@@ -69,13 +69,13 @@ class Tolerance:
 #: either side.
 #:
 #: int8 is honestly that coarse, and checked as loosely: quantised per channel for ONNX Runtime
-#: (benchmark/int8_parity.py),
-#: default and nano are off by 0.3 and 0.2 % in scale, 0.7 and 0.3 % in that of a frame, 0.5 and
-#: 0.3 % in that of a third, 1.2 and 0.8 % in that of a region, 0.9 and 0.8 % in the median, 21
-#: and 17 % in the 99th percentile, 16 and 29 % in the worst region (default as ``build_engine``
-#: converts it: 21 %), 91 and 80 % in the worst pixel, and 4 % in the pixel that is most off over
-#: all frames: such a nano is refused, for the edge of a thing that moves by a region. Smaller
-#: errors than the tolerances, and larger ones of few pixels in single frames, are not seen in it.
+#: (benchmark/int8_parity.py), default and nano are off by 0.3 and 0.2 % in scale, 0.7 and 0.3 %
+#: in that of a frame, 0.5 and 0.3 % in that of a third, 1.2 and 0.8 % in that of a region, 0.9
+#: and 0.8 % in the median, 21 and 17 % in the 99th percentile, 16 and 29 % in the worst region
+#: (default as ``build_engine`` converts it: 21 %), 91 and 80 % in the worst pixel, and 4 % in the
+#: pixel that is most off over all frames: such a nano is refused, for the edge of a thing that
+#: moves by a region. Smaller errors than the tolerances, and larger ones of few pixels in single
+#: frames, are not seen in it.
 #: Repeated runs differ by nothing on the CPU; GPUs choose other sums for other batches.
 #:
 #: ``cpu`` is float32 on a CPU. There the shipped networks, ResNet-18 and a transformer differ by
