@@ -204,10 +204,12 @@ def measured(source: Predictions, target: Predictions) -> dict[str, Any]:
 def test_a_planted_scale_error_is_found() -> None:
     found = measured(planted([1.5] * 3, lambda _: 2.2), planted([1.5] * 3, lambda _: 2.0, seed=1))
     target = found['target']
-    assert target['scale_error'] == pytest.approx(0.1, abs=0.01)
+    for kind in ('transferred', 'theil_sen'):
+        assert target[kind]['scale_error'] == pytest.approx(0.1, abs=0.01)
+    assert target['oracle_global']['scale_error'] == 0
     assert target['transferred']['abs_rel'] == pytest.approx(0.1, abs=0.01)
     assert target['oracle_global']['abs_rel'] == pytest.approx(0.016, abs=0.003)
-    assert target['unscaled_error'] == pytest.approx(-0.5, abs=0.01)
+    assert target['unscaled']['scale_error'] == pytest.approx(-0.5, abs=0.01)
     assert found['height_law'] == 0
     assert found['annotated'][0]['images'] == 3
     assert found['annotated'][0]['scale_error'] == pytest.approx(0.1, abs=0.03)
@@ -225,7 +227,8 @@ def test_scale_that_goes_with_height_is_one_number_per_metre() -> None:
     assert found['at_one_height']['scale_error'] == pytest.approx(0, abs=0.01)
     assert found['at_one_height']['abs_rel'] < 0.02
     lower = measured(planted([1.5] * 3, law), planted([1.2] * 3, law, seed=1))
-    assert lower['target']['scale_error'] == pytest.approx(lower['height_law'], abs=0.01)
+    error = lower['target']['transferred']['scale_error']
+    assert error == pytest.approx(lower['height_law'], abs=0.01)
 
 
 def test_the_page_tells_what_holds_from_what_does_not() -> None:
@@ -235,12 +238,17 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     for seed, found in enumerate((good, bad)):
         row = copy.deepcopy(found)
         row['control']['transferred']['abs_rel'] = 0.4
-        row |= {'variant': 'mixed', 'seed': seed}
+        row |= {'variant': 'mixed', 'seed': seed, 'code': 'abc1234'}
         row['source']['name'], row['target']['name'] = 'town', 'suburb'
         rows[f'town-suburb-mixed-{seed}'] = row
     text = page(Results({}, rows))
     assert '| town to suburb | one scalar | 1 of 2 | 1 of 2 | 2 of 2 |' in text
     assert '2 seeds' in text
+    assert 'code of abc1234.' in text
+    assert 'in 1 of 2 trainings of (a), whose scalars are 5.' in text
+    # Depth is straight here: all bands of distance are off by the scalar's own error.
+    assert '| town to suburb: source | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |' in text
+    assert '| town to suburb: target | 1.05 | 1.05 | 1.05 | 1.05 | 1.05 |' in text
 
 
 def test_a_network_of_image_scales_learns_what_can_be_seen() -> None:

@@ -18,6 +18,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     abs_rel,
     control_abs_rel,
     counted,
+    covers,
     domains,
     pairs_of,
     percent,
@@ -71,6 +72,7 @@ def _introduction(settings: dict[str, Any], rows: list[Row]) -> str:
     seeds = sorted({row['seed'] for row in rows})
     planned, here = settings.get('rows', len(rows)), len(rows)
     missing = f'\n\n**{here} of {planned} rows are measured so far.**' if here < planned else ''
+    code = ', '.join(sorted({row['code'] for row in rows}))
     return f"""\
 # Is one scalar enough?
 
@@ -82,6 +84,7 @@ Network `{recipe.get('network')}`, {camera.get('width')}x{camera.get('height')} 
 {recipe.get('steps')} steps of {recipe.get('source_batch')} + {recipe.get('target_batch')} images,
 learning rate {recipe.get('learning_rate')}: small, so that it can be repeated on two cores;
 errors are larger than those of the shipped models, and what is compared is compared at equal cost.
+Trained by the code of {code}.
 Numbers are means over {counted(seeds, 'seed')}, with the range where there are several.{missing}
 
 *Scale error* is transferred scalar / oracle scalar - 1: the median ratio of true and predicted
@@ -120,7 +123,10 @@ def _summary(rows: list[Row]) -> str:
         f'transferred AbsRel at most {LARGEST_EXCESS} above that with every image scaled by its '
         'own truth; transferred AbsRel at most 0.8 times that of the control.\n\n'
         '| domains | recipe | scale | as good as per image | ahead of control | scale error '
-        '| Theil-Sen |\n|---|---|---|---|---|---|---|\n' + '\n'.join(lines) + _estimators(rows)
+        '| Theil-Sen |\n|---|---|---|---|---|---|---|\n'
+        + '\n'.join(lines)
+        + _estimators(rows)
+        + _intervals(rows)
     )
 
 
@@ -150,6 +156,26 @@ def _estimators(rows: list[Row]) -> str:
     )
 
 
+def _intervals(rows: list[Row]) -> str:
+    """Whether the interval beside the scalar says how far the target is off."""
+    words = []
+    for variant, letter in (('mixed', '(a)'), ('source_supervised', '(g)')):
+        found = [row for row in rows if row['variant'] == variant]
+        if found:
+            held = sum(covers(row['scale'], row['target']['own_scale']) for row in found)
+            sizes = [abs(scale_error(row)) for row in found]
+            words.append(
+                f'in {held} of {counted(found, "training")} of {letter}, whose scalars are '
+                f'{np.mean(sizes):.1%} off on average, {max(sizes):.1%} at most'
+            )
+    if not words:
+        return ''
+    return (
+        "\n\nThe 95 % interval of the source's scalar holds the target's own scalar "
+        f'{"; ".join(words)}. It tells how well the source is known, not the step to the target.'
+    )
+
+
 def _pair(rows: list[Row], source: str, target: str) -> str:
     lines = []
     for variant, name in MAIN.items():
@@ -170,7 +196,7 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
                 ranged((row['target'][name] for row in found), two)
                 for name in ('spread', 'pearson')
             ),
-            ranged((row['target']['transferred_median']['delta1'] for row in found), two),
+            ranged((row['target']['transferred']['delta1'] for row in found), two),
         ]
         lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
     if not lines:

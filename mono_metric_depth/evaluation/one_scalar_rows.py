@@ -68,18 +68,22 @@ def sweep(rows: list[Row], prefix: str) -> list[tuple[str, list[Row]]]:
 
 def scale_error(row: Row) -> float:
     """Transferred scalar / oracle scalar - 1; both are median ratios."""
-    return float(row['target']['transferred_median']['scale_error'])
+    return float(row['target']['transferred']['scale_error'])
 
 
 def theil_sen_error(row: Row) -> float:
     """The same of the scalar by Theil-Sen, as in the paper."""
-    return float(row['target']['scale_error'])
+    return float(row['target']['theil_sen']['scale_error'])
 
 
 def abs_rel(row: Row, kind: str) -> float:
     """AbsRel on the target with one of the scalings; ``theil_sen`` is that of the paper."""
-    stored = {'transferred': 'transferred_median', 'theil_sen': 'transferred'}
-    return float(row['target'][stored.get(kind, kind)]['abs_rel'])
+    return float(row['target'][kind]['abs_rel'])
+
+
+def covers(scale: Row, own_scale: Row) -> bool:
+    """Whether the interval of a scalar holds the target's own."""
+    return bool(scale['low'] <= own_scale['value'] <= scale['high'])
 
 
 def transferred(row: Row) -> float:

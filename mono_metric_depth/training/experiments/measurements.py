@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from mono_metric_depth.linearity import measure_linearity
+from mono_metric_depth.linearity import Linearity, measure_linearity
 from mono_metric_depth.metrics import depth_metrics, mean_metrics, valid_pixels
 from mono_metric_depth.road_plane import RoadPlaneError, RoadView, fit_road_scale
 from mono_metric_depth.scale import (
     Pairs,
     fit_scale,
+    fit_scales,
     image_ratios,
     robust_deviation,
     scales_by_count,
@@ -27,7 +28,7 @@ from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.held_out import median_depth, predicted_depth
 
 #: Raise it when a measure changes: rows are then measured again.
-MEASURES_VERSION = 2
+MEASURES_VERSION = 3
 #: Every so many frames of a drive are measured: neighbours say nearly the same.
 _EVERY = 2
 
@@ -152,36 +153,31 @@ def measure(
     Returns:
         Numbers by name, nested, for JSON.
     """
-    scale = fit_scale(source.pairs, method='theil_sen', source='')
-    median = float(np.median(image_ratios(source.pairs)))
+    scale, paper = fit_scales(source.pairs, ('median_ratio', 'theil_sen'), source='')
+    own = fit_scale(target.pairs, source='')
     ratios = image_ratios(target.pairs)
-    oracle = float(np.median(ratios))
-    own = fit_scale(target.pairs, method='theil_sen', source='')
     line = measure_linearity(target.pairs, scale.value)
+
+    def scaled(value: float) -> dict[str, float]:
+        return {**errors(target.pairs, value), 'scale_error': value / own.value - 1}
+
     return {
         'scale': _scale(scale),
         'source': {
             **errors(source.pairs, scale.value),
             'spread': scale.spread,
+            'bands': _bands(measure_linearity(source.pairs, scale.value)),
             'road': source.road,
             'height': float(np.mean(source.heights)),
         },
         'target': {
             'images': len(target.pairs),
-            # As in the paper, by Theil-Sen.
-            'transferred': errors(target.pairs, scale.value),
-            # The package's own: by the estimator of the oracle, the median ratio of the source.
-            'transferred_median': {
-                **errors(target.pairs, median),
-                'scale_error': median / oracle - 1,
-            },
-            'oracle_global': errors(target.pairs, oracle),
+            'transferred': scaled(scale.value),
+            # The paper's estimator of the scalar.
+            'theil_sen': scaled(paper.value),
+            'oracle_global': scaled(own.value),
             'oracle_per_image': errors(target.pairs, ratios),
-            'unscaled': errors(target.pairs, 1.0),
-            'oracle_scale': oracle,
-            'scale_error': scale.value / oracle - 1,
-            'unscaled_error': 1 / oracle - 1,
-            # The same estimator on both sides, with its interval.
+            'unscaled': scaled(1.0),
             'own_scale': _scale(own),
             'spread': robust_deviation(np.log(ratios)),
             'ratios': [round(float(ratio), 4) for ratio in ratios],
@@ -191,17 +187,8 @@ def measure(
             'image_pearson': line.image_pearson.median,
             'gain': line.gain.value,
             'offset': line.offset.value,
-            'bands': [
-                {
-                    'nearest': band.nearest,
-                    'furthest': band.furthest,
-                    'ratio': band.ratio.value,
-                    'low': band.within.low,
-                    'high': band.within.high,
-                }
-                for band in line.bands
-            ],
-            'road': _road(target, oracle),
+            'bands': _bands(line),
+            'road': target.road and {**target.road, **scaled(target.road['value'])},
             'height': float(np.mean(target.heights)),
             **(
                 {'image_scale_network': errors(target.pairs, image_scales)}
@@ -215,8 +202,8 @@ def measure(
         'at_one_height': _at_one_height(source, target),
         'control': _control(control, test, depth_range),
         'annotated': [
-            {**_scale(part), 'scale_error': part.value / oracle - 1}
-            for part in scales_by_count(source.pairs, annotated, method='theil_sen', source='')
+            {**_scale(part), 'scale_error': part.value / own.value - 1}
+            for part in scales_by_count(source.pairs, annotated, source='')
         ],
     }
 
@@ -225,29 +212,33 @@ def _scale(scale: Any) -> dict[str, float]:
     return {name: getattr(scale, name) for name in ('value', 'low', 'high', 'images')}
 
 
-def _road(target: Predictions, oracle: float) -> dict[str, float] | None:
-    """Depth scaled by the target's own road plane and known heights: no truth of depth at all."""
-    if target.road is None:
-        return None
-    value = target.road['value']
-    return {
-        **target.road,
-        **errors(target.pairs, value),
-        'scale_error': value / oracle - 1,
-    }
+def _bands(line: Linearity) -> list[dict[str, float]]:
+    """Predicted over true depth by distance: the median over images, with its interval."""
+    return [
+        {
+            'nearest': band.nearest,
+            'furthest': band.furthest,
+            'ratio': band.ratio.value,
+            'low': band.ratio.low,
+            'high': band.ratio.high,
+        }
+        for band in line.bands
+    ]
 
 
-def _at_one_height(source: Predictions, target: Predictions) -> dict[str, float] | None:
+def _at_one_height(source: Predictions, target: Predictions) -> dict[str, Any] | None:
     """The transfer, where every camera's known height is taken out of the scale."""
     if not (np.isfinite(source.heights).all() and np.isfinite(target.heights).all()):
         return None
     scale = fit_scale(source.at_one_height(), source='')
     pairs = target.at_one_height()
-    ratios = image_ratios(pairs)
+    own = fit_scale(pairs, source='')
     return {
+        **_scale(scale),
         **errors(pairs, scale.value),
-        'scale_error': scale.value / float(np.median(ratios)) - 1,
-        'spread': robust_deviation(np.log(ratios)),
+        'scale_error': scale.value / own.value - 1,
+        'own_scale': _scale(own),
+        'spread': robust_deviation(np.log(image_ratios(pairs))),
         'source_spread': scale.spread,
     }
 

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -83,14 +86,20 @@ def run_plan(
         running: dict[Future[None], Network] = {}
         try:
             while todo or running or rows:
-                done = {name for name in plan.networks if _outcome(folder, plan.networks[name])}
-                for row in [row for row in rows if done.issuperset(plan.networks_of(row))]:
+                outcomes = (
+                    (name, _outcome(folder, plan.networks[name])) for name in plan.networks
+                )
+                done = {
+                    name: outcome.get('code', 'unknown') for name, outcome in outcomes if outcome
+                }
+                for row in [row for row in rows if done.keys() >= set(plan.networks_of(row))]:
                     rows.remove(row)
                     measured = _measured(plan, row, folder, devices[0])
                     results[row.name] = {
                         'key': _key(plan, row),
                         'variant': row.variant,
                         'seed': row.seed,
+                        'code': done[row.network],
                         **measured,
                         'source': {'name': row.source, **measured.get('source', {})},
                         'target': {'name': row.target, **measured.get('target', {})},
@@ -146,8 +155,29 @@ def _outcome(folder: Path, network: Network) -> dict[str, Any]:
     return state if state['recipe'] == _recipe_key(network) else {}
 
 
+#: Entries of recipes that are younger than committed rows, and what leaves a training as it was.
+_YOUNGER = {'randomised': False}
+
+
 def _recipe_key(network: Network) -> str:
-    return json.dumps(dataclasses.asdict(network.recipe), sort_keys=True)
+    entries = dataclasses.asdict(network.recipe)
+    for name, unchanged in _YOUNGER.items():
+        if entries[name] == unchanged:
+            del entries[name]
+    return json.dumps(entries, sort_keys=True)
+
+
+def _code() -> str:
+    """What trains: the commit of a checkout, or the version of an installed package."""
+    root = Path(__file__).parents[3]
+    command = ('git', '-C', str(root), 'describe', '--always', '--dirty')
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if (root / '.git').exists():
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            return done.stdout.strip()
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version('mono_metric_depth')
+    return 'unknown'
 
 
 def _key(plan: Plan, row: Row) -> str:
@@ -182,16 +212,15 @@ def _train(network: Network, folder: Path, exported: bool) -> None:
     """In a worker: one training, from nothing or from its last checkpoint, to its weights."""
     recipe, weights = network.recipe, _weights(folder, network.name)
     weights.parent.mkdir(parents=True, exist_ok=True)
+    outcome: dict[str, Any] = {'recipe': _recipe_key(network), 'code': _code()}
     if network.start:
         start = folder / 'weights' / f'{network.start}.onnx'
         if not start.is_file():
-            failed = {'recipe': _recipe_key(network), 'failed': f'{network.start} failed'}
-            save_checkpoint(failed, weights)
+            save_checkpoint({**outcome, 'failed': f'{network.start} failed'}, weights)
             return
         recipe = dataclasses.replace(recipe, start=str(start))
     run = folder / 'runs' / network.name
     processes = Processes(0, 1, torch.device(_DEVICE))
-    outcome: dict[str, Any] = {'recipe': _recipe_key(network)}
     try:
         trainer = Trainer(recipe, run, processes=processes, cache=folder / 'cache')
         trainer.train()
