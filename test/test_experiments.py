@@ -246,6 +246,12 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     assert '2 seeds' in text
     assert 'code of abc1234.' in text
     assert 'in 1 of 2 trainings of (a), whose scalars are 5.' in text
+    assert 'Where a control does not fail' not in text
+    for variant in ('target_only', 'source_only'):
+        rows[f'town-suburb-{variant}-1'] = rows['town-suburb-mixed-1'] | {'variant': variant}
+    text = page(Results({}, rows))
+    assert 'trained on one domain alone: suburb 2.0' in text
+    assert 'on in 0 of 1 trainings. What it loses is depth: its AbsRel is 1.00 times' in text
     # Depth is straight here: all bands of distance are off by the scalar's own error.
     assert '| town to suburb: source | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |' in text
     assert '| town to suburb: target | 1.05 | 1.05 | 1.05 | 1.05 | 1.05 |' in text

@@ -56,6 +56,7 @@ def page(results: Results) -> str:
         _summary(rows),
         '![Scale errors](scale_errors.png)',
         *(_pair(rows, source, target) for source, target in pairs_of(rows)),
+        _why_controls_pass(rows),
         _image_scale(rows),
         *studies(rows),
         _advice(rows),
@@ -251,6 +252,35 @@ def _controls_found(rows: list[Row], source: str, target: str) -> str:
             f'{len(off)} and has a larger error than (a) in {sum(worse)} of {len(worse)}'
         )
     return ('As found: ' + '; '.join(words) + '.') if words else ''
+
+
+def _why_controls_pass(rows: list[Row]) -> str:
+    """What keeps a control from failing, with the numbers that show it."""
+    scalars: dict[str, list[float]] = {}
+    for row in rows:
+        if row['variant'] == 'target_only':
+            own = row['target']['own_scale']['value']
+            scalars.setdefault(row['target']['name'], []).append(own)
+    applied = {
+        (row['seed'], *domains(row)): row for row in rows if row['variant'] == 'source_only'
+    }
+    ours = {(row['seed'], *domains(row)): row for row in rows if row['variant'] == 'mixed'}
+    both = [(applied[key], ours[key]) for key in applied.keys() & ours.keys()]
+    if not scalars or not both:
+        return ''
+    each = '; '.join(f'{name} {ranged(sorted(found), two)}' for name, found in scalars.items())
+    held = sum(abs(scale_error(row)) <= LARGEST_SCALE_ERROR for row, _ in both)
+    excess = np.mean([abs_rel(a, 'transferred') / abs_rel(b, 'transferred') for a, b in both])
+    return (
+        '## Where a control does not fail\n\n'
+        f'(c) Metres for a unit of a network trained on one domain alone: {each}. A scalar is its '
+        "training's: where two trainings come out alike, the one's serves the other by accident.\n"
+        '\n'
+        '(d) Both cameras are equally high and brought into one canonical camera, and the road is '
+        'alike: a network keeps its scale on images that it was not trained on in '
+        f'{held} of {len(both)} trainings. What it loses is depth: its AbsRel is '
+        f'{excess:.2f} times that of (a).'
+    )
 
 
 def _image_scale(rows: list[Row]) -> str:
