@@ -244,6 +244,8 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     text = page(Results({}, rows))
     assert '| town to suburb | one scalar | 1 of 2 | 1 of 2 | 2 of 2 |' in text
     assert '2 seeds' in text
+    assert '5.0 % with every seed in 0 of 1 pair of domains; from town to suburb' in text
+    assert 'is 1.00 times the true one on the source and 1.05 times on the target' in text
     assert 'code of abc1234.' in text
     assert 'in 1 of 2 trainings of (a), whose scalars are 5.' in text
     assert 'Where a control does not fail' not in text
@@ -252,9 +254,12 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     text = page(Results({}, rows))
     assert 'trained on one domain alone: suburb 2.0' in text
     assert 'on in 0 of 1 trainings. What it loses is depth: its AbsRel is 1.00 times' in text
+    assert '(c) with two networks, each trained alone in 1 of 1; (d)' in text
     # Depth is straight here: all bands of distance are off by the scalar's own error.
     assert '| town to suburb: source | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |' in text
     assert '| town to suburb: target | 1.05 | 1.05 | 1.05 | 1.05 | 1.05 |' in text
+    del rows['town-suburb-mixed-0']
+    assert 'the two do not share one line, though' in page(Results({}, rows))
 
 
 def test_a_network_of_image_scales_learns_what_can_be_seen() -> None:

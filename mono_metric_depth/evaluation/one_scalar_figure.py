@@ -93,21 +93,21 @@ def _draw_heights(axes: Any, rows: list[Row]) -> None:
 
 
 def _draw_bands(axes: Any, rows: list[Row]) -> None:
-    source, target = first_pair(rows)
-    for number, variant in enumerate(('mixed', 'source_supervised', 'target_supervised')):
-        for row in rows_of(rows, variant, source, target):
-            bands = row['target']['bands']
-            axes.plot(
-                [(band['nearest'] + band['furthest']) / 2 for band in bands],
-                [band['ratio'] for band in bands],
-                'o-',
-                ms=3,
-                lw=1,
-                color=f'C{number}',
-                label=variant.replace('_', ' ') if row['seed'] == 0 else '_',
-            )
+    for number, (source, target) in enumerate(pairs_of(rows)):
+        for part, style in (('source', ':'), ('target', '-')):
+            ratios: dict[float, list[float]] = {}
+            for row in rows_of(rows, 'mixed', source, target):
+                for band in row[part]['bands']:
+                    middle = (band['nearest'] + band['furthest']) / 2
+                    ratios.setdefault(middle, []).append(band['ratio'])
+            if ratios:
+                means = [float(np.mean(found)) for found in ratios.values()]
+                label = f'{source} to {target}' if part == 'target' else '_'
+                axes.plot(
+                    list(ratios), means, f'o{style}', ms=3, lw=1, color=f'C{number}', label=label
+                )
     axes.axhline(1, color='0.5', lw=1)
-    axes.set_xlabel(f'true depth (m), {source} to {target}')
-    axes.set_ylabel('predicted / true, transferred')
+    axes.set_xlabel('true depth (m)')
+    axes.set_ylabel('predicted / true, mixed (dotted: on the source)')
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)

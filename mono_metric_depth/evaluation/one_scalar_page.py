@@ -11,25 +11,26 @@ import numpy as np
 
 from mono_metric_depth.evaluation.one_scalar_figure import draw_results
 from mono_metric_depth.evaluation.one_scalar_rows import (
-    LARGEST_EXCESS,
+    CONTROLS,
     LARGEST_SCALE_ERROR,
     MAIN,
     Row,
     abs_rel,
-    control_abs_rel,
     counted,
-    covers,
     domains,
     pairs_of,
     percent,
     ranged,
     rows_of,
     scale_error,
+    size,
     theil_sen_error,
     three,
     two,
+    within,
 )
 from mono_metric_depth.evaluation.one_scalar_studies import studies
+from mono_metric_depth.evaluation.one_scalar_verdicts import advice, summary, verdicts
 from mono_metric_depth.training.experiments.results import Results
 
 _COMMAND = 'experiments'
@@ -53,13 +54,14 @@ def page(results: Results) -> str:
     failed = {name: row['failed'] for name, row in results.rows.items() if 'failed' in row}
     parts = [
         _introduction(results.settings, rows),
-        _summary(rows),
+        verdicts(rows),
+        summary(rows),
         '![Scale errors](scale_errors.png)',
         *(_pair(rows, source, target) for source, target in pairs_of(rows)),
         _why_controls_pass(rows),
         _image_scale(rows),
         *studies(rows),
-        _advice(rows),
+        advice(rows),
     ]
     if failed:
         lines = '\n'.join(f'- {name}: {why}' for name, why in failed.items())
@@ -95,86 +97,6 @@ with the paper's estimator on the source. *Transferred* is AbsRel with the forme
 need the truth that a robot does not have), *unscaled* as the network gives it. *Spread* is the
 relative spread of the per-image ratio. The *control* is no network at all: the median true depth
 of the source at each pixel. What does not beat it shows nothing."""
-
-
-def _summary(rows: list[Row]) -> str:
-    lines = []
-    for source, target in pairs_of(rows):
-        for variant, name in (('mixed', 'one scalar'), ('source_supervised', 'source-supervised')):
-            found = rows_of(rows, variant, source, target)
-            if not found:
-                continue
-            good = sum(abs(scale_error(row)) <= LARGEST_SCALE_ERROR for row in found)
-            near = sum(
-                abs_rel(row, 'transferred') <= abs_rel(row, 'oracle_per_image') + LARGEST_EXCESS
-                for row in found
-            )
-            ahead = sum(abs_rel(row, 'transferred') < 0.8 * control_abs_rel(row) for row in found)
-            of = len(found)
-            lines.append(
-                f'| {source} to {target} | {name} | {good} of {of} | {near} of {of} '
-                f'| {ahead} of {of} | {ranged(map(scale_error, found), percent)} '
-                f'| {ranged(map(theil_sen_error, found), percent)} |'
-            )
-    if not lines:
-        return ''
-    return (
-        '## In short\n\n'
-        f'Seeds for which the claim holds: scale error within {LARGEST_SCALE_ERROR:.0%}; '
-        f'transferred AbsRel at most {LARGEST_EXCESS} above that with every image scaled by its '
-        'own truth; transferred AbsRel at most 0.8 times that of the control.\n\n'
-        '| domains | recipe | scale | as good as per image | ahead of control | scale error '
-        '| Theil-Sen |\n|---|---|---|---|---|---|---|\n'
-        + '\n'.join(lines)
-        + _estimators(rows)
-        + _intervals(rows)
-    )
-
-
-def _estimators(rows: list[Row]) -> str:
-    """Where the package departs from the paper, and whether later seeds bear it out."""
-    mixed = [row for row in rows if row['variant'] == 'mixed']
-    first = min(row['seed'] for row in mixed) if mixed else 0
-    words = []
-    for seeds, found in (
-        ('the first seed', [row for row in mixed if row['seed'] == first]),
-        ('the others', [row for row in mixed if row['seed'] != first]),
-    ):
-        if found:
-            ours, paper = (
-                float(np.mean([abs(error(row)) for row in found]))
-                for error in (scale_error, theil_sen_error)
-            )
-            words.append(f'{ours:.1%} against {paper:.1%} on {seeds}')
-    if not words:
-        return ''
-    return (
-        '\n\nHere we depart from the paper, which fits its scalar by Theil-Sen. Depth of far '
-        'things is compressed, in one domain more than in the other, and bends a slope through '
-        'all pixels; the median ratio is bent less. Mean size of the scale error of one scalar, '
-        f'medians against Theil-Sen: {"; ".join(words)}. Medians were chosen on the first seed: '
-        'the others test that choice.'
-    )
-
-
-def _intervals(rows: list[Row]) -> str:
-    """Whether the interval beside the scalar says how far the target is off."""
-    words = []
-    for variant, letter in (('mixed', '(a)'), ('source_supervised', '(g)')):
-        found = [row for row in rows if row['variant'] == variant]
-        if found:
-            held = sum(covers(row['scale'], row['target']['own_scale']) for row in found)
-            sizes = [abs(scale_error(row)) for row in found]
-            words.append(
-                f'in {held} of {counted(found, "training")} of {letter}, whose scalars are '
-                f'{np.mean(sizes):.1%} off on average, {max(sizes):.1%} at most'
-            )
-    if not words:
-        return ''
-    return (
-        "\n\nThe 95 % interval of the source's scalar holds the target's own scalar "
-        f'{"; ".join(words)}. It tells how well the source is known, not the step to the target.'
-    )
 
 
 def _pair(rows: list[Row], source: str, target: str) -> str:
@@ -239,17 +161,18 @@ def _pair(rows: list[Row], source: str, target: str) -> str:
 def _controls_found(rows: list[Row], source: str, target: str) -> str:
     """Whether what ought to fail does, in words."""
     words = []
-    for variant, letter in (('unaligned', '(b)'), ('target_only', '(c)'), ('source_only', '(d)')):
+    for variant, name in CONTROLS.items():
         found = rows_of(rows, variant, source, target)
         ours = {row['seed']: row for row in rows_of(rows, 'mixed', source, target)}
         pairs = [(row, ours[row['seed']]) for row in found if row['seed'] in ours]
         if not pairs:
             continue
-        off = [abs(scale_error(row)) > LARGEST_SCALE_ERROR for row, _ in pairs]
+        off = [not within(row) for row, _ in pairs]
         worse = [abs_rel(a, 'transferred') > abs_rel(b, 'transferred') for a, b in pairs]
         words.append(
-            f'{letter} misses the scale by more than {LARGEST_SCALE_ERROR:.0%} in {sum(off)} of '
-            f'{len(off)} and has a larger error than (a) in {sum(worse)} of {len(worse)}'
+            f'{name[:3]} misses the scale by more than {size(LARGEST_SCALE_ERROR)} in '
+            f'{sum(off)} of {len(off)} and has a larger error than (a) in '
+            f'{sum(worse)} of {len(worse)}'
         )
     return ('As found: ' + '; '.join(words) + '.') if words else ''
 
@@ -269,7 +192,7 @@ def _why_controls_pass(rows: list[Row]) -> str:
     if not scalars or not both:
         return ''
     each = '; '.join(f'{name} {ranged(sorted(found), two)}' for name, found in scalars.items())
-    held = sum(abs(scale_error(row)) <= LARGEST_SCALE_ERROR for row, _ in both)
+    held = sum(within(row) for row, _ in both)
     excess = np.mean([abs_rel(a, 'transferred') / abs_rel(b, 'transferred') for a, b in both])
     return (
         '## Where a control does not fail\n\n'
@@ -314,25 +237,4 @@ def _image_scale(rows: list[Row]) -> str:
         'needs. AbsRel on the target:\n\n'
         '| | scale network | one scalar | oracle per image | scale network is worse |\n'
         '|---|---|---|---|---|\n' + '\n'.join(lines)
-    )
-
-
-def _advice(rows: list[Row]) -> str:
-    main = [row for row in rows if row['variant'] in ('mixed', 'source_supervised')]
-    if not main:
-        return ''
-    worst = max(main, key=lambda row: abs(scale_error(row)))
-    return (
-        '## Before you trust metres on your robot\n\n'
-        f'- The largest scale error above, at equal camera height, is '
-        f'{percent(scale_error(worst))} ({" to ".join(domains(worst))}, '
-        f'{worst["variant"].replace("_", "-")}, seed {worst["seed"]}). Nothing in the loss ties '
-        'the two domains to one scale: that it comes near is an observation, to be made again '
-        'for every pair.\n'
-        '- Give the mounting height, pitch and roll of your camera, and let `fit_scale` compare '
-        'the stored scalar with the road plane over many frames: it needs no truth.\n'
-        '- Measure one thing whose distance you know. One scalar has one error: what is right at '
-        '10 m is right elsewhere, up to the bends by distance that `fit_scale` shows.\n'
-        '- The interval beside the scalar is that of the source. It says nothing about the step '
-        'to the target.'
     )

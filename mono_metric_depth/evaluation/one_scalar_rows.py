@@ -25,6 +25,12 @@ MAIN = {
     'source_supervision_alone': '(g) source supervision alone',
     'target_supervised': '(f) supervised on the target itself: what could be had with labels',
 }
+#: What ought to fail, where the domains differ.
+CONTROLS = {
+    'unaligned': '(b) without one field of view',
+    'target_only': '(c) with two networks, each trained alone',
+    'source_only': '(d) without images of the target',
+}
 
 
 def pairs_of(rows: list[Row]) -> list[tuple[str, str]]:
@@ -81,6 +87,11 @@ def abs_rel(row: Row, kind: str) -> float:
     return float(row['target'][kind]['abs_rel'])
 
 
+def within(row: Row) -> bool:
+    """Whether the transferred scalar is as near to the oracle's as the package promises."""
+    return abs(scale_error(row)) <= LARGEST_SCALE_ERROR
+
+
 def covers(scale: Row, own_scale: Row) -> bool:
     """Whether the interval of a scalar holds the target's own."""
     return bool(scale['low'] <= own_scale['value'] <= scale['high'])
@@ -109,6 +120,11 @@ def ranged(values: Iterable[float], text: Callable[[float], str]) -> str:
 def percent(value: float) -> str:
     """+1.2 %."""
     return f'{value:+.1%}'.replace('%', ' %')
+
+
+def size(value: float) -> str:
+    """1.2 %; for what has no sign."""
+    return percent(abs(value))[1:]
 
 
 def two(value: float) -> str:

@@ -19,6 +19,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     ranged,
     rows_of,
     scale_error,
+    size,
     sweep,
     three,
     two,
@@ -192,7 +193,9 @@ def _annotated(rows: list[Row]) -> str:
         parts = [part for row in found for part in row['annotated'] if part['images'] == count]
         widths = [(part['high'] - part['low']) / part['value'] for part in parts]
         errors = [abs(part['scale_error']) for part in parts]
-        lines.append(f'| {count} | {np.mean(widths):.1%} | {np.mean(errors):.1%} |')
+        lines.append(
+            f'| {count} | {size(float(np.mean(widths)))} | {size(float(np.mean(errors)))} |'
+        )
     if not lines:
         return ''
     return (
