@@ -247,6 +247,7 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     assert '5.0 % with every seed in 0 of 1 pair of domains; from town to suburb' in text
     assert 'is 1.00 times the true one on the source and 1.05 times on the target' in text
     assert 'code of abc1234.' in text
+    assert "## The target's own road plane" not in text
     assert 'in 1 of 2 trainings of (a), whose scalars are 5.' in text
     assert 'Where a control does not fail' not in text
     for variant in ('target_only', 'source_only'):
@@ -259,7 +260,11 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     assert '| town to suburb: source | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |' in text
     assert '| town to suburb: target | 1.05 | 1.05 | 1.05 | 1.05 | 1.05 |' in text
     del rows['town-suburb-mixed-0']
-    assert 'the two do not share one line, though' in page(Results({}, rows))
+    rows['town-suburb-mixed-1']['target']['road'] = {'scale_error': 0.02}
+    text = page(Results({}, rows))
+    assert 'the two do not share one line, though' in text
+    assert 'It is the nearer one of the two in 1 of 1 trainings.' in text
+    assert '| town to suburb (a) | +10.0 % | +2.0 % |' in text
 
 
 def test_a_network_of_image_scales_learns_what_can_be_seen() -> None:

@@ -28,7 +28,10 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
 
 def studies(rows: list[Row]) -> list[str]:
     """The sections in Markdown; empty where nothing was measured."""
-    sections = (_bands, _heights, _pitches, _annotated, _own_mounts, _continual, _geometry)
+    sections = (
+        *(_bands, _roads, _heights, _pitches, _annotated),
+        *(_own_mounts, _continual, _geometry),
+    )
     return [section(rows) for section in sections]
 
 
@@ -55,6 +58,37 @@ def _bands(rows: list[Row]) -> str:
         'seeds. Were depth linear in true depth, and in both domains alike, all would be 1.\n\n'
         f'| | {" | ".join(f"{near:g} to {far:g} m" for near, far in ranges)} |\n'
         f'|---|{"---|" * len(ranges)}\n' + '\n'.join(lines)
+    )
+
+
+def _roads(rows: list[Row]) -> str:
+    """The scalar of the target's road plane beside the transferred one."""
+    lines, nearer, count = [], 0, 0
+    for source, target in pairs_of(rows):
+        for variant, letter in (('mixed', '(a)'), ('source_supervised', '(g)')):
+            found = [
+                row for row in rows_of(rows, variant, source, target) if row['target']['road']
+            ]
+            if not found:
+                continue
+            roads = [row['target']['road']['scale_error'] for row in found]
+            nearer += sum(
+                abs(road) < abs(scale_error(row)) for road, row in zip(roads, found, strict=True)
+            )
+            count += len(found)
+            lines.append(
+                f'| {source} to {target} {letter} | {ranged(map(scale_error, found), percent)} '
+                f'| {ranged(roads, percent)} |'
+            )
+    if not lines:
+        return ''
+    return (
+        "## The target's own road plane\n\n"
+        'It gives a scalar, too: from depth of the road and the known height of the camera, '
+        f'without any truth. It is the nearer one of the two in {nearer} of {count} trainings. '
+        'Where the two disagree, one is wrong, and neither says '
+        'which.\n\n'
+        '| | scale error, transferred | by the road plane |\n|---|---|---|\n' + '\n'.join(lines)
     )
 
 
