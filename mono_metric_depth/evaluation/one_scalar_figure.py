@@ -108,6 +108,6 @@ def _draw_bands(axes: Any, rows: list[Row]) -> None:
                 )
     axes.axhline(1, color='0.5', lw=1)
     axes.set_xlabel('true depth (m)')
-    axes.set_ylabel('predicted / true, mixed (dotted: on the source)')
+    axes.set_ylabel('(a): predicted / true (dotted: source)')
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)

@@ -13,6 +13,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     abs_rel,
     counted,
     covers,
+    domains,
     first_pair,
     pairs_of,
     percent,
@@ -55,7 +56,8 @@ def _bands(rows: list[Row]) -> str:
     return (
         '## Where in depth the scalar is off\n\n'
         'Predicted over true depth by distance, with the transferred scalar of (a), mean over '
-        'seeds. Were depth linear in true depth, and in both domains alike, all would be 1.\n\n'
+        'seeds. Were depth linear in true depth, and in both domains alike, all would be 1. The '
+        'road comes into view beyond the first band, which holds but the few things beside it.\n\n'
         f'| | {" | ".join(f"{near:g} to {far:g} m" for near, far in ranges)} |\n'
         f'|---|{"---|" * len(ranges)}\n' + '\n'.join(lines)
     )
@@ -189,7 +191,27 @@ def _own_mounts(rows: list[Row]) -> str:
         'From 1.2 to 1.8 m in every domain. What the canonical camera takes out; *covered*: the '
         "scalar's 95 % interval holds the target's own scalar.\n\n"
         '| taken out | scale error | covered | AbsRel | spread of the target |\n'
-        '|---|---|---|---|---|\n' + '\n'.join(line for line in lines if line)
+        '|---|---|---|---|---|\n'
+        + '\n'.join(line for line in lines if line)
+        + _what_height_does(levelled)
+    )
+
+
+def _what_height_does(rows: list[Row]) -> str:
+    found = [row for row in rows if row['at_one_height']]
+    if not found:
+        return ''
+    spreads, errors = (
+        [float(np.mean(values)) for values in zip(*pairs, strict=True)]
+        for pairs in (
+            [(row['target']['spread'], row['at_one_height']['spread']) for row in found],
+            [(scale_error(row), row['at_one_height']['scale_error']) for row in found],
+        )
+    )
+    return (
+        '\n\nTaking the known heights out as well brings the spread over images from '
+        f'{three(spreads[0])} to {three(spreads[1])}, and the scale error from '
+        f'{percent(errors[0])} to {percent(errors[1])}.'
     )
 
 
@@ -271,12 +293,16 @@ def _continual(rows: list[Row]) -> str:
         'continual_before': 'third domain, before',
         'continual': 'third domain, after',
         'continual_without_replay': 'third domain, after, without replay',
+        'mixed': 'second domain, before',
         'continual_kept': 'second domain, after',
         'continual_without_replay_kept': 'second domain, after, without replay',
     }
     lines = []
+    second = {domains(row) for row in rows if row['variant'] == 'continual_kept'}
     for variant, name in names.items():
         found = [row for row in rows if row['variant'] == variant]
+        if variant == 'mixed':
+            found = [row for row in found if domains(row) in second]
         if found:
             lines.append(
                 f'| {name} ({found[0]["target"]["name"]}) '

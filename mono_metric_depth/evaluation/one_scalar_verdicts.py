@@ -65,6 +65,7 @@ def verdicts(rows: list[Row]) -> str:
             f'{size(LARGEST_SCALE_ERROR)}: {"; ".join(controls)}. Errors of depth are told below, '
             'pair by pair, and why some controls keep the scale.'
         )
+    lines += [line for line in (_image_scale(rows), _linear(rows)) if line]
     return '## What holds, and what does not\n\n' + '\n'.join(lines) if lines else ''
 
 
@@ -96,6 +97,43 @@ def _near_ratio(rows: list[Row], part: str) -> float:
     return float(np.mean(ratios))
 
 
+def _image_scale(rows: list[Row]) -> str:
+    """Whether one scalar does better than a network of image scales, as the paper has it."""
+    pairs = [
+        (row['target']['image_scale_network']['abs_rel'], abs_rel(row, 'transferred'))
+        for row in rows
+        if row['variant'] == 'mixed' and 'image_scale_network' in row['target']
+    ]
+    if not pairs:
+        return ''
+    worse = sum(network > scalar for network, scalar in pairs)
+    return (
+        f'- **(e), a network that predicts one scale per image**, is worse than the one scalar in '
+        f'{worse} of {len(pairs)}.'
+    )
+
+
+def _linear(rows: list[Row]) -> str:
+    """How far depth is linear in true depth on the target."""
+    ratios: dict[tuple[float, float], list[float]] = {}
+    for row in rows:
+        if row['variant'] == 'mixed':
+            for band in row['target']['bands']:
+                limits = (band['nearest'], band['furthest'])
+                ratios.setdefault(limits, []).append(band['ratio'])
+    if not ratios:
+        return ''
+    each = ', '.join(
+        f'{two(float(np.mean(found)))} at {near:g} to {far:g} m'
+        for (near, far), found in sorted(ratios.items())
+    )
+    return (
+        '- **Depth is linear in true depth**, as the paper has it, as far as these are alike: '
+        'predicted over true depth on the target, with the transferred scalar of (a), is '
+        f'{each}.'
+    )
+
+
 def summary(rows: list[Row]) -> str:
     """Seeds for which the claim holds, by pair of domains, and how sure the scalar is."""
     lines = []
@@ -119,8 +157,8 @@ def summary(rows: list[Row]) -> str:
     if not lines:
         return ''
     return (
-        '## In short\n\n'
-        f'Seeds for which the claim holds: scale error within {size(LARGEST_SCALE_ERROR)}; '
+        '## Seeds for which it holds\n\n'
+        f'Scale error within {size(LARGEST_SCALE_ERROR)}; '
         f'transferred AbsRel at most {LARGEST_EXCESS} above that with every image scaled by its '
         'own truth; transferred AbsRel at most 0.8 times that of the control.\n\n'
         '| domains | recipe | scale | as good as per image | ahead of control | scale error '
@@ -193,8 +231,9 @@ def advice(rows: list[Row]) -> str:
         '- Give the mounting height, pitch and roll of your camera, and let `fit_scale` compare '
         'the stored scalar with the road plane over many frames: it needs no truth. A '
         'disagreement asks for the next check; it does not say which of the two is wrong.\n'
-        '- Measure one thing whose distance you know. One scalar has one error: what is right at '
-        '10 m is right elsewhere, up to the bends by distance that `fit_scale` shows.\n'
+        '- Measure things whose distance you know, as near and as far as you need metres: one '
+        'scalar does not mend depth that bends. `evaluate` tells errors by distance, `fit_scale` '
+        'the bend.\n'
         '- The interval beside the scalar is that of the source. It says nothing about the step '
         'to the target.'
     )
