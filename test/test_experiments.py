@@ -265,6 +265,11 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
     assert 'the two do not share one line, though' in text
     assert 'It is the nearer one of the two in 1 of 1 trainings.' in text
     assert '| town to suburb (a) | +10.0 % | +2.0 % |' in text
+    # All scalings beside the control without a network; the height law says nothing here.
+    assert (
+        '| town to suburb, mixed | +10.0 % | +0.0 % | 0.099 | 0.016 | 0.016 | 0.500 | 0.400 |'
+        in text
+    )
 
 
 def test_a_network_of_image_scales_learns_what_can_be_seen() -> None:

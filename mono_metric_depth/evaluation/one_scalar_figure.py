@@ -15,6 +15,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     Row,
     control_abs_rel,
     first_pair,
+    mean,
     pairs_of,
     rows_of,
     scale_error,
@@ -101,7 +102,7 @@ def _draw_bands(axes: Any, rows: list[Row]) -> None:
                     middle = (band['nearest'] + band['furthest']) / 2
                     ratios.setdefault(middle, []).append(band['ratio'])
             if ratios:
-                means = [float(np.mean(found)) for found in ratios.values()]
+                means = [mean(found) for found in ratios.values()]
                 label = f'{source} to {target}' if part == 'target' else '_'
                 axes.plot(
                     list(ratios), means, f'o{style}', ms=3, lw=1, color=f'C{number}', label=label

@@ -7,8 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mono_metric_depth.evaluation.one_scalar_figure import draw_results
 from mono_metric_depth.evaluation.one_scalar_rows import (
     CONTROLS,
@@ -16,8 +14,10 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     MAIN,
     Row,
     abs_rel,
+    control_abs_rel,
     counted,
     domains,
+    mean,
     pairs_of,
     percent,
     ranged,
@@ -34,6 +34,8 @@ from mono_metric_depth.evaluation.one_scalar_verdicts import advice, summary, ve
 from mono_metric_depth.training.experiments.results import Results
 
 _COMMAND = 'experiments'
+_SCALINGS = ('transferred', 'oracle_global', 'oracle_per_image', 'unscaled')
+_SHAPE = ('spread', 'pearson', 'gain', 'offset')
 
 
 def write_page(results: Results, folder: Path) -> None:
@@ -62,6 +64,7 @@ def page(results: Results) -> str:
         _image_scale(rows),
         *studies(rows),
         advice(rows),
+        _everything(rows),
     ]
     if failed:
         lines = '\n'.join(f'- {name}: {why}' for name, why in failed.items())
@@ -193,7 +196,7 @@ def _why_controls_pass(rows: list[Row]) -> str:
         return ''
     each = '; '.join(f'{name} {ranged(sorted(found), two)}' for name, found in scalars.items())
     held = sum(within(row) for row, _ in both)
-    excess = np.mean([abs_rel(a, 'transferred') / abs_rel(b, 'transferred') for a, b in both])
+    excess = mean(abs_rel(a, 'transferred') / abs_rel(b, 'transferred') for a, b in both)
     return (
         '## Where a control does not fail\n\n'
         f'(c) Metres for a unit of a network trained on one domain alone: {each}. A scalar is its '
@@ -237,4 +240,32 @@ def _image_scale(rows: list[Row]) -> str:
         'needs. AbsRel on the target:\n\n'
         '| | scale network | one scalar | oracle per image | scale network is worse |\n'
         '|---|---|---|---|---|\n' + '\n'.join(lines)
+    )
+
+
+def _everything(rows: list[Row]) -> str:
+    """Every variant and pair with all scalings, beside the control and the height law."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((*domains(row), row['variant']), []).append(row)
+    lines = []
+    for (source, target, variant), found in groups.items():
+        cells = [
+            percent(mean(map(scale_error, found))),
+            percent(mean(row['height_law'] for row in found)),
+            *(three(mean(abs_rel(row, kind) for row in found)) for kind in _SCALINGS),
+            three(mean(map(control_abs_rel, found))),
+            *(three(mean(row['target'][name] for row in found)) for name in _SHAPE),
+        ]
+        lines.append(f'| {source} to {target}, {variant} | ' + ' | '.join(cells) + ' |')
+    if not lines:
+        return ''
+    return (
+        '## Everything\n\n'
+        'Mean over seeds: scale error, what the height law predicts of it, AbsRel with the four '
+        'scalings and of the control without a network, spread over images, and linearity of '
+        'depth (Pearson; transferred = gain x true + offset in metres).\n\n'
+        '| | scale error | height law | transferred | oracle | per image | unscaled | control '
+        '| spread | r | gain | offset |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n'
+        + '\n'.join(lines)
     )

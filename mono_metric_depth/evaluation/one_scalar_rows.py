@@ -107,6 +107,11 @@ def control_abs_rel(row: Row) -> float:
     return float(row['control']['transferred']['abs_rel'])
 
 
+def mean(values: Iterable[float]) -> float:
+    """Of some numbers."""
+    return float(np.mean(list(values)))
+
+
 def ranged(values: Iterable[float], text: Callable[[float], str]) -> str:
     """Mean, and the range where there are several."""
     found = list(values)
@@ -114,12 +119,12 @@ def ranged(values: Iterable[float], text: Callable[[float], str]) -> str:
         return ''
     if len(found) == 1:
         return text(found[0])
-    return f'{text(float(np.mean(found)))} ({text(min(found))} .. {text(max(found))})'
+    return f'{text(mean(found))} ({text(min(found))} .. {text(max(found))})'
 
 
 def percent(value: float) -> str:
     """+1.2 %."""
-    return f'{value:+.1%}'.replace('%', ' %')
+    return f'{round(value, 3) + 0.0:+.1%}'.replace('%', ' %')
 
 
 def size(value: float) -> str:

@@ -15,6 +15,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     covers,
     domains,
     first_pair,
+    mean,
     pairs_of,
     percent,
     ranged,
@@ -51,7 +52,7 @@ def _bands(rows: list[Row]) -> str:
     ranges = sorted({limits for of_part in ratios.values() for limits in of_part})
     lines = []
     for name, of_part in ratios.items():
-        means = (two(float(np.mean(of_part[r]))) if r in of_part else '' for r in ranges)
+        means = (two(mean(of_part[r])) if r in of_part else '' for r in ranges)
         lines.append(f'| {name} | ' + ' | '.join(means) + ' |')
     return (
         '## Where in depth the scalar is off\n\n'
@@ -202,7 +203,7 @@ def _what_height_does(rows: list[Row]) -> str:
     if not found:
         return ''
     spreads, errors = (
-        [float(np.mean(values)) for values in zip(*pairs, strict=True)]
+        [mean(values) for values in zip(*pairs, strict=True)]
         for pairs in (
             [(row['target']['spread'], row['at_one_height']['spread']) for row in found],
             [(scale_error(row), row['at_one_height']['scale_error']) for row in found],
@@ -249,9 +250,7 @@ def _annotated(rows: list[Row]) -> str:
         parts = [part for row in found for part in row['annotated'] if part['images'] == count]
         widths = [(part['high'] - part['low']) / part['value'] for part in parts]
         errors = [abs(part['scale_error']) for part in parts]
-        lines.append(
-            f'| {count} | {size(float(np.mean(widths)))} | {size(float(np.mean(errors)))} |'
-        )
+        lines.append(f'| {count} | {size(mean(widths))} | {size(mean(errors))} |')
     if not lines:
         return ''
     return (

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mono_metric_depth.evaluation.one_scalar_rows import (
     CONTROLS,
     LARGEST_EXCESS,
@@ -16,6 +14,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     counted,
     covers,
     domains,
+    mean,
     pairs_of,
     percent,
     ranged,
@@ -94,7 +93,7 @@ def _near_ratio(rows: list[Row], part: str) -> float:
         for band in row[part]['bands']
         if band['nearest'] >= nearest and band['furthest'] <= furthest
     ]
-    return float(np.mean(ratios))
+    return mean(ratios)
 
 
 def _image_scale(rows: list[Row]) -> str:
@@ -124,7 +123,7 @@ def _linear(rows: list[Row]) -> str:
     if not ratios:
         return ''
     each = ', '.join(
-        f'{two(float(np.mean(found)))} at {near:g} to {far:g} m'
+        f'{two(mean(found))} at {near:g} to {far:g} m'
         for (near, far), found in sorted(ratios.items())
     )
     return (
@@ -180,8 +179,7 @@ def _estimators(rows: list[Row]) -> str:
     ):
         if found:
             ours, paper = (
-                float(np.mean([abs(error(row)) for row in found]))
-                for error in (scale_error, theil_sen_error)
+                mean(abs(error(row)) for row in found) for error in (scale_error, theil_sen_error)
             )
             words.append(f'{size(ours)} against {size(paper)} on {seeds}')
     if not words:
@@ -205,7 +203,7 @@ def _intervals(rows: list[Row]) -> str:
             sizes = [abs(scale_error(row)) for row in found]
             words.append(
                 f'in {held} of {counted(found, "training")} of {letter}, whose scalars are '
-                f'{size(float(np.mean(sizes)))} off on average, {size(max(sizes))} at most'
+                f'{size(mean(sizes))} off on average, {size(max(sizes))} at most'
             )
     if not words:
         return ''
