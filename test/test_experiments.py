@@ -16,7 +16,7 @@ import yaml
 from test_training import CANONICAL, drives
 
 from mono_metric_depth.commands import experiments
-from mono_metric_depth.evaluation.one_scalar_page import page
+from mono_metric_depth.evaluation.one_scalar_page import page, write_page
 from mono_metric_depth.training.aligned_drive import AlignedDrive
 from mono_metric_depth.training.experiments.image_scale import image_scales, train_image_scale
 from mono_metric_depth.training.experiments.measurements import Predictions, measure
@@ -182,6 +182,10 @@ def test_files_that_hold_no_results_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ResultsError, match='holds no results'):
             read_results(path)
+    for row in ({}, {'variant': 'mixed', 'seed': 0, 'code': '', 'source': [], 'target': 1}):
+        with pytest.raises(ResultsError, match='not as this version measures it'):
+            write_page(Results({}, {'town-suburb-mixed-0': row}), tmp_path)
+    assert not (tmp_path / 'README.md').exists()
 
 
 def planted(heights: list[float], ratio: Any, seed: int = 0) -> Predictions:

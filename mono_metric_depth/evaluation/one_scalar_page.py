@@ -31,7 +31,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
 )
 from mono_metric_depth.evaluation.one_scalar_studies import studies
 from mono_metric_depth.evaluation.one_scalar_verdicts import advice, summary, verdicts
-from mono_metric_depth.training.experiments.results import Results
+from mono_metric_depth.training.experiments.results import Results, ResultsError
 
 _COMMAND = 'experiments'
 _SCALINGS = ('transferred', 'oracle_global', 'oracle_per_image', 'unscaled')
@@ -44,10 +44,21 @@ def write_page(results: Results, folder: Path) -> None:
     Args:
         results: What was measured.
         folder: Where to; holds results.json.
+
+    Raises:
+        ResultsError: If a row lacks what the page tells.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw_results(results, folder / 'scale_errors.png')
-    (folder / 'README.md').write_text(page(results))
+    try:
+        text = page(results)
+        draw_results(results, folder / 'scale_errors.png')
+    except (KeyError, TypeError) as err:
+        msg = (
+            f'{folder / "results.json"}: a row is not as this version measures it ({err!r}); run '
+            'experiments without --page, which measures such rows again, or with another --output'
+        )
+        raise ResultsError(msg) from err
+    (folder / 'README.md').write_text(text)
 
 
 def page(results: Results) -> str:
