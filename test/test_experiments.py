@@ -124,6 +124,8 @@ def test_rows_are_trained_and_measured_once(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == alone
     assert len(printed) == 2
+    experiments.main(command)
+    assert 'all rows are in' in capsys.readouterr().out
     assert (tmp_path / 'page' / 'results.json').read_text() == before
 
 
@@ -148,7 +150,16 @@ def test_a_training_that_fails_is_a_result(
     row = next(row for row in plan.rows if row.name == 'town-country-continual-0')
     why = runs._measured(plan, row, tmp_path, 'cpu')
     assert why == {'failed': 'mixed-town-suburb-0 failed'}
-    failed = {'variant': 'mixed', 'seed': 0, 'failed': 'depth collapsed'}
+    # Weights that are not what was written are no result.
+    weights = tmp_path / 'weights' / 'mixed-town-suburb-0.pt'
+    whole = weights.read_bytes()
+    at = whole.index(b'depth collapsed')
+    for damaged in (b'', whole[:-40], whole[:at] + b'D' + whole[at + 1 :]):
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'0\.pt is damaged \(.*\); remove it'):
+            runs._outcome(tmp_path, network)
+    ends = {'source': {'name': 'town'}, 'target': {'name': 'suburb'}}
+    failed = {'variant': 'mixed', 'seed': 0, 'failed': 'depth collapsed', **ends}
     assert 'depth collapsed' in page(Results({}, {'town-suburb-mixed-0': failed}))
 
 
@@ -158,6 +169,9 @@ def test_a_training_that_fails_is_a_result(
         ({'stepz': 1}, "entry 'stepz' is unknown"),
         ({'seeds': None}, 'seeds is None'),
         ({'seeds': []}, 'must not be empty'),
+        ({'seeds': [0, 0]}, 'seeds names something twice'),
+        ({'pairs': [['town', 'town']]}, 'town cannot be its own target'),
+        ({'image_scale_steps': -1}, 'image_scale_steps is -1, must be above 0'),
         ({'recipe': {**TINY['recipe'], 'steps': 0}}, 'steps must be at least 1'),
         ({'test': '0-3'}, 'must be held out'),
         ({'recipe': {**TINY['recipe'], 'aligned': False}}, 'must leave aligned out'),
@@ -258,7 +272,16 @@ def test_the_page_tells_what_holds_from_what_does_not() -> None:
         rows[f'town-suburb-{variant}-1'] = rows['town-suburb-mixed-1'] | {'variant': variant}
     text = page(Results({}, rows))
     assert 'trained on one domain alone: suburb 2.0' in text
-    assert 'on in 0 of 1 trainings. What it loses is depth: its AbsRel is 1.00 times' in text
+    assert 'on in 0 of 1 trainings. Its AbsRel is 1.00 times' in text
+    assert 'is within 10.0 % of 1 at 0 to 5 m (1.05), 5 to 10 m (1.05)' in text
+    assert 'and not at' not in text
+    lost = {'variant': 'mixed', 'source': {'name': 'town'}, 'target': {'name': 'suburb'}}
+    text = page(Results({}, {**rows, 'town-suburb-mixed-2': {**lost, 'failed': 'no motion'}}))
+    assert '| town to suburb | one scalar | 1 of 3 | 1 of 3 | 2 of 3 |' in text
+    assert 'from town to suburb with 1 of 3' in text
+    assert '1 of 5 failed' in text
+    assert '- town-suburb-mixed-2: no motion' in text
+    text = page(Results({}, rows))
     assert '(c) with two networks, each trained alone in 1 of 1; (d)' in text
     # Depth is straight here: all bands of distance are off by the scalar's own error.
     assert '| town to suburb: source | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |' in text

@@ -274,6 +274,21 @@ def test_the_oldest_drive_gives_way_to_the_next() -> None:
     assert {name[0] for name in batches.batch(25).names} <= {'c', 'd', 't'}
 
 
+def test_a_damaged_drive_of_the_cache_is_named(tmp_path: Path) -> None:
+    def align() -> list[AlignedDrive]:
+        return drive_cache.align_drives(
+            ['world:town:0x2'], CANONICAL, levelled=True, cache=tmp_path
+        )
+
+    align()
+    (file,) = tmp_path.glob('*.npz')
+    whole = file.read_bytes()
+    for damaged in (whole[:-40], b'\x80' * 2000, whole[:1000] + b'~' * 9 + whole[1009:]):
+        file.write_bytes(damaged)
+        with pytest.raises(drive_cache.DriveCacheError, match='is damaged; remove it'):
+            align()
+
+
 def test_training_on_fresh_drives_goes_on_exactly(
     recipe_file: Path, tmp_path: Path, rendered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

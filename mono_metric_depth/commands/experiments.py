@@ -69,8 +69,12 @@ def _run(config: Path, results: Path, options: argparse.Namespace) -> None:
     plan = Plan.of(load_settings(config))
     if not any(options.only in row.name for row in plan.rows):
         fail(f'no row has {options.only!r} in its name; there are {plan.rows[0].name}, ...')
+    rows = 0
     for row in run_plan(plan, options.folder, results, devices, options.only):
         print(row, flush=True)
+        rows += 1
+    if not rows:
+        print(f'all rows are in {results} already; another --output begins anew')
 
 
 if __name__ == '__main__':

@@ -55,6 +55,9 @@ def draw_results(results: Results, path: Path) -> None:
         -100 * LARGEST_SCALE_ERROR, 100 * LARGEST_SCALE_ERROR, color='0.9', zorder=0
     )
     errors_axes.set_ylabel('scale error (%)')
+    abs_axes.set_yscale('log')
+    abs_axes.set_yticks([0.1, 0.2, 0.5, 1], ['0.1', '0.2', '0.5', '1'])
+    abs_axes.minorticks_off()
     abs_axes.set_ylabel('AbsRel, transferred (dotted: control)')
     for axes in (errors_axes, abs_axes):
         axes.set_xticks(range(len(variants)), labels, rotation=30, ha='right', fontsize=8)
@@ -98,7 +101,7 @@ def _draw_bands(axes: Any, rows: list[Row]) -> None:
         for part, style in (('source', ':'), ('target', '-')):
             ratios: dict[float, list[float]] = {}
             for row in rows_of(rows, 'mixed', source, target):
-                for band in row[part]['bands']:
+                for band in row[part]['bands'][1:]:  # the nearest holds few things
                     middle = (band['nearest'] + band['furthest']) / 2
                     ratios.setdefault(middle, []).append(band['ratio'])
             if ratios:

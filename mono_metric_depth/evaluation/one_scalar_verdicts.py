@@ -21,24 +21,31 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     rows_of,
     scale_error,
     size,
+    sweep,
     theil_sen_error,
     two,
     within,
 )
+from mono_metric_depth.linearity import LARGEST_BEND
 
 _NEAR = (5, 20)  # m
 
 
-def verdicts(rows: list[Row]) -> str:
-    """What holds, and what does not, in plain words."""
+def verdicts(rows: list[Row], failed: list[Row]) -> str:
+    """What holds, and what does not, in plain words; a training that failed holds nothing."""
     lines = []
     for variant, name in (
         ('mixed', '(a), one scalar, trained as in the paper'),
         ('source_supervised', '(g), trained by depth of the source as well'),
     ):
-        groups = {pair: rows_of(rows, variant, *pair) for pair in pairs_of(rows)}
-        groups = {pair: found for pair, found in groups.items() if found}
-        missed = {pair: found for pair, found in groups.items() if not all(map(within, found))}
+        groups = {pair: rows_of(rows, variant, *pair) for pair in pairs_of(rows + failed)}
+        lost = {pair: len(rows_of(failed, variant, *pair)) for pair in groups}
+        groups = {pair: found for pair, found in groups.items() if found or lost[pair]}
+        missed = {
+            pair: found
+            for pair, found in groups.items()
+            if lost[pair] or not all(map(within, found))
+        }
         if not groups:
             continue
         line = (
@@ -48,10 +55,11 @@ def verdicts(rows: list[Row]) -> str:
         )
         for (source, target), found in missed.items():
             good = sum(map(within, found))
-            errors = ranged(map(scale_error, found), percent)
-            line += f'; from {source} to {target} with {good} of {len(found)}: {errors}'
+            errors = ranged(map(scale_error, found), percent) or 'all trainings failed'
+            of = len(found) + lost[source, target]
+            line += f'; from {source} to {target} with {good} of {of}: {errors}'
         lines.append(f'{line}.')
-        lines += [_one_line(*pair, found) for pair, found in missed.items()]
+        lines += [_one_line(*pair, found) for pair, found in missed.items() if found]
     controls = []
     for variant, name in CONTROLS.items():
         found = [row for row in rows if row['variant'] == variant]
@@ -64,7 +72,7 @@ def verdicts(rows: list[Row]) -> str:
             f'{size(LARGEST_SCALE_ERROR)}: {"; ".join(controls)}. Errors of depth are told below, '
             'pair by pair, and why some controls keep the scale.'
         )
-    lines += [line for line in (_image_scale(rows), _linear(rows)) if line]
+    lines += [line for line in (_image_scale(rows), _linear(rows), _geometry(rows)) if line]
     return '## What holds, and what does not\n\n' + '\n'.join(lines) if lines else ''
 
 
@@ -98,17 +106,18 @@ def _near_ratio(rows: list[Row], part: str) -> float:
 
 def _image_scale(rows: list[Row]) -> str:
     """Whether one scalar does better than a network of image scales, as the paper has it."""
-    pairs = [
-        (row['target']['image_scale_network']['abs_rel'], abs_rel(row, 'transferred'))
-        for row in rows
-        if row['variant'] == 'mixed' and 'image_scale_network' in row['target']
-    ]
-    if not pairs:
+    worse: dict[str, list[bool]] = {}
+    for row in rows:
+        if row['variant'] == 'mixed' and 'image_scale_network' in row['target']:
+            network = row['target']['image_scale_network']['abs_rel']
+            found = worse.setdefault(' to '.join(domains(row)), [])
+            found.append(network > abs_rel(row, 'transferred'))
+    if not worse:
         return ''
-    worse = sum(network > scalar for network, scalar in pairs)
+    each = '; '.join(f'{pair} in {sum(found)} of {len(found)}' for pair, found in worse.items())
     return (
-        f'- **(e), a network that predicts one scale per image**, is worse than the one scalar in '
-        f'{worse} of {len(pairs)}.'
+        '- **(e), a network that predicts one scale per image**, which the paper compares with, '
+        f'has a larger error than the one scalar: {each}.'
     )
 
 
@@ -122,18 +131,45 @@ def _linear(rows: list[Row]) -> str:
                 ratios.setdefault(limits, []).append(band['ratio'])
     if not ratios:
         return ''
-    each = ', '.join(
-        f'{two(mean(found))} at {near:g} to {far:g} m'
-        for (near, far), found in sorted(ratios.items())
+    means = {limits: mean(found) for limits, found in sorted(ratios.items())}
+    straight, bent = (
+        ', '.join(
+            f'{near:g} to {far:g} m ({two(ratio)})'
+            for (near, far), ratio in means.items()
+            if (abs(ratio - 1) <= LARGEST_BEND) == holds
+        )
+        for holds in (True, False)
     )
-    return (
-        '- **Depth is linear in true depth**, as the paper has it, as far as these are alike: '
-        'predicted over true depth on the target, with the transferred scalar of (a), is '
-        f'{each}.'
+    line = (
+        '- **Depth proportional to true depth**, as the paper has it: predicted over true depth '
+        f'of (a) on the target, by the transferred scalar, is within {size(LARGEST_BEND)} of 1 '
+        f'at {straight or "no distance"}'
     )
+    return f'{line}, and not at {bent}.' if bent else f'{line}.'
 
 
-def summary(rows: list[Row]) -> str:
+def _geometry(rows: list[Row]) -> str:
+    """What cameras that are mounted otherwise do to the scale."""
+    words = []
+    for prefix, name in (
+        ('height_', '(h) at another height'),
+        ('pitch_', 'at a pitch that nobody knows'),
+        ('known_pitch_', 'at one that is known and taken out'),
+    ):
+        errors = [
+            f'{percent(mean(map(scale_error, group)))} at '
+            + (f'{value} m' if prefix == 'height_' else f'{float(value) * 1e3:+.0f} mrad')
+            for value, group in sweep(rows, prefix)
+        ]
+        if errors:
+            words.append(f'{name} {", ".join(errors)}')
+    if not words:
+        return ''
+    name = "A camera mounted otherwise than the source's"
+    return f'- **{name}** has another scale: {"; ".join(words)}.'
+
+
+def summary(rows: list[Row], failed: list[Row]) -> str:
     """Seeds for which the claim holds, by pair of domains, and how sure the scalar is."""
     lines = []
     for source, target in pairs_of(rows):
@@ -147,7 +183,7 @@ def summary(rows: list[Row]) -> str:
                 for row in found
             )
             ahead = sum(abs_rel(row, 'transferred') < 0.8 * control_abs_rel(row) for row in found)
-            of = len(found)
+            of = len(found) + len(rows_of(failed, variant, source, target))
             lines.append(
                 f'| {source} to {target} | {name} | {good} of {of} | {near} of {of} '
                 f'| {ahead} of {of} | {ranged(map(scale_error, found), percent)} '
@@ -221,7 +257,7 @@ def advice(rows: list[Row]) -> str:
     worst = max(main, key=lambda row: abs(scale_error(row)))
     return (
         '## Before you trust metres on your robot\n\n'
-        f'- The largest scale error above, at equal camera height, is '
+        f'- The largest scale error of (a) and (g) above, at equal camera height, is '
         f'{percent(scale_error(worst))} ({" to ".join(domains(worst))}, '
         f'{worst["variant"].replace("_", "-")}, seed {worst["seed"]}). Nothing in the loss ties '
         'the two domains to one scale: that it comes near is an observation, to be made again '

@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 import time
+import zipfile
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -110,6 +111,10 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+class DriveCacheError(ValueError):
+    """A kept drive that cannot be read."""
+
+
 class _Job(NamedTuple):
     name: str
     canonical: Camera
@@ -157,6 +162,14 @@ def _file_version(name: str) -> list[tuple[str, int, int]]:
 
 
 def _load(job: _Job) -> list[AlignedDrive]:
+    try:
+        return _read(job)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+        msg = f'{job.file} ({job.name}) is damaged; remove it and run the same command again'
+        raise DriveCacheError(msg) from err
+
+
+def _read(job: _Job) -> list[AlignedDrive]:
     with np.load(job.file, allow_pickle=False) as data:
         pitch, roll, yaw, height = (float(value) for value in data['mount'])
         mount = None

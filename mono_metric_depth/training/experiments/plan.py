@@ -137,7 +137,8 @@ def load_settings(path: Path | str) -> Settings:
     entries = read_entries(path)
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in entries.keys() ^ known:
-        msg = f'{path}: entry {name!r} is {"missing" if name in known else "unknown"}'
+        msg = f'{path}: entry {name!r} is {"missing" if name in known else "unknown"}; '
+        msg += f'there are {", ".join(sorted(known))}'
         raise RecipeError(msg)
     values = {}
     for name, value in entries.items():
@@ -150,6 +151,18 @@ def load_settings(path: Path | str) -> Settings:
     if not settings.pairs or not settings.seeds:
         msg = f'{path}: pairs and seeds must not be empty'
         raise RecipeError(msg)
+    for name in ('pairs', 'seeds', 'heights', 'pitches', 'annotated'):
+        if len(set(getattr(settings, name))) < len(getattr(settings, name)):
+            msg = f'{path}: {name} names something twice'
+            raise RecipeError(msg)
+    for source, target in settings.pairs:
+        if source == target:
+            msg = f'{path}: pairs: {source} cannot be its own target'
+            raise RecipeError(msg)
+    for name in ('frames', 'image_scale_steps', 'continual_steps', 'height'):
+        if not getattr(settings, name) > 0:
+            msg = f'{path}: {name} is {getattr(settings, name)}, must be above 0'
+            raise RecipeError(msg)
     for name in _SET_BY_THE_PLAN.intersection(settings.recipe):
         msg = f'{path}: recipe must leave {name} out: the experiments set it'
         raise RecipeError(msg)
@@ -228,6 +241,9 @@ class Plan:
             variant = f'pitch_{pitch:+.2f}'
             network = self._train(variant, source, target, seed, levelled=False, **mounts)
             self._row(variant, *row, network, **mounts)
+            # The same cameras, their pitch known: the network of the main experiment.
+            mixed = f'mixed-{source}-{target}-{seed}'
+            self._row(f'known_{variant}', *row, mixed, target_mount=mount)
         # Every camera at its own height, with its own pitch and roll.
         own: dict[str, Any] = {'source_mount': '', 'target_mount': ''}
         for variant, levelled in (('own_mounts', False), ('own_mounts_levelled', True)):

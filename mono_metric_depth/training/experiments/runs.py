@@ -152,7 +152,7 @@ def _outcome(folder: Path, network: Network) -> dict[str, Any]:
     if not path.is_file():
         return {}
     state = load_checkpoint(path, torch.device('cpu'))
-    return state if state['recipe'] == _recipe_key(network) else {}
+    return state if state.get('recipe') == _recipe_key(network) else {}
 
 
 #: Entries of recipes that are younger than committed rows, and what leaves a training as it was.
