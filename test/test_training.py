@@ -277,7 +277,7 @@ def test_the_oldest_drive_gives_way_to_the_next() -> None:
 def test_a_damaged_drive_of_the_cache_is_named(tmp_path: Path) -> None:
     def align() -> list[AlignedDrive]:
         return drive_cache.align_drives(
-            ['world:town:0x2'], CANONICAL, levelled=True, cache=tmp_path
+            ('world:town:0x2',), CANONICAL, levelled=True, with_depth=True, cache=tmp_path
         )
 
     align()
