@@ -178,17 +178,21 @@ def _own_mounts(rows: list[Row]) -> str:
     source, target = first_pair(rows)
     unknown = rows_of(rows, 'own_mounts', source, target)
     levelled = rows_of(rows, 'own_mounts_levelled', source, target)
+    guided = rows_of(rows, 'own_mounts_source_supervised', source, target)
     lines = [
         _mount_line('field of view', unknown, _as_transferred),
         _mount_line('and attitude', levelled, _as_transferred),
         _mount_line('and height', levelled, lambda row: row['at_one_height']),
         _mount_line("attitude; scalar of the target's road plane", levelled, _as_road_plane),
+        _mount_line('(g), field of view and attitude', guided, _as_transferred),
+        _mount_line('(g), and height', guided, lambda row: row['at_one_height']),
     ]
     if not any(lines):
         return ''
     return (
         '## (j) Every camera at its own height, pitch and roll\n\n'
-        'From 1.2 to 1.8 m in every domain. What the canonical camera takes out; *covered*: the '
+        'From 1.2 to 1.8 m in every domain. What the canonical camera takes out, of (a), and of '
+        '(g), which is trained by depth of the source as well; *covered*: the '
         "scalar's 95 % interval holds the target's own scalar.\n\n"
         '| taken out | scale error | covered | AbsRel | spread of the target |\n'
         '|---|---|---|---|---|\n'
@@ -211,10 +215,10 @@ def _what_height_does(before: list[Row], levelled: list[Row]) -> str:
         else ''
     )
     return (
-        f'\n\nThe spread over images is {three(aligned)} with one field of view, {three(level)} '
-        f'with attitude taken out and {three(spread)} with height, too. The scale error is '
-        f'{percent(mean(part["scale_error"] for part in parts))} then, and the interval holds the '
-        f'target in {covered} of {len(parts)}.{verdict}'
+        f'\n\nOf (a), the spread over images is {three(aligned)} with one field of view, '
+        f'{three(level)} with attitude taken out and {three(spread)} with height, too. The scale '
+        f'error is {percent(mean(part["scale_error"] for part in parts))} then, and the interval '
+        f'holds the target in {covered} of {len(parts)}.{verdict}'
     )
 
 

@@ -72,7 +72,8 @@ def verdicts(rows: list[Row], failed: list[Row]) -> str:
             f'{size(LARGEST_SCALE_ERROR)}: {"; ".join(controls)}. Errors of depth are told below, '
             'pair by pair, and why some controls keep the scale.'
         )
-    lines += [line for line in (_image_scale(rows), _linear(rows), _geometry(rows)) if line]
+    more = (_image_scale(rows), _linear(rows), _geometry(rows), _own_mounts(rows))
+    lines += [line for line in more if line]
     return '## What holds, and what does not\n\n' + '\n'.join(lines) if lines else ''
 
 
@@ -167,6 +168,25 @@ def _geometry(rows: list[Row]) -> str:
         return ''
     name = "A camera mounted otherwise than the source's"
     return f'- **{name}** has another scale: {"; ".join(words)}.'
+
+
+def _own_mounts(rows: list[Row]) -> str:
+    """What cameras do that are mounted differently within each domain, attitude taken out."""
+    words = []
+    for variant, letter in (
+        ('own_mounts_levelled', '(a)'),
+        ('own_mounts_source_supervised', '(g)'),
+    ):
+        found = [row for row in rows if row['variant'] == variant]
+        if found:
+            held = sum(covers(row['scale'], row['target']['own_scale']) for row in found)
+            words.append(
+                f'the scalar of {letter} is off by {ranged(map(scale_error, found), percent)}, '
+                f"and its interval holds the target's own in {held} of {len(found)}"
+            )
+    if not words:
+        return ''
+    return f'- **(j) Every camera at a height of its own**, in both domains: {"; ".join(words)}.'
 
 
 def summary(rows: list[Row], failed: list[Row]) -> str:

@@ -249,6 +249,10 @@ class Plan:
         for variant, levelled in (('own_mounts', False), ('own_mounts_levelled', True)):
             network = self._train(variant, source, target, seed, levelled=levelled, **own)
             self._row(variant, *row, network, **own)
+        variant = 'own_mounts_source_supervised'
+        weight = settings.source_depth_weight
+        network = self._train(variant, source, target, seed, source_depth_weight=weight, **own)
+        self._row(variant, *row, network, **own)
 
     def _continual(self, source: str, target: str, seed: int) -> None:
         settings = self.settings
