@@ -15,6 +15,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     Row,
     abs_rel,
     control_abs_rel,
+    control_scale_error,
     counted,
     domains,
     mean,
@@ -48,6 +49,9 @@ def write_page(results: Results, folder: Path) -> None:
     Raises:
         ResultsError: If a row lacks what the page tells.
     """
+    if not results.rows:
+        msg = f'{folder / "results.json"} holds no rows; run experiments without --page first'
+        raise ResultsError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         text = page(results)
@@ -272,6 +276,7 @@ def _everything(rows: list[Row]) -> str:
             percent(mean(row['height_law'] for row in found)),
             *(three(mean(abs_rel(row, kind) for row in found)) for kind in _SCALINGS),
             three(mean(map(control_abs_rel, found))),
+            percent(mean(map(control_scale_error, found))),
             *(three(mean(row['target'][name] for row in found)) for name in _SHAPE),
         ]
         lines.append(f'| {source} to {target}, {variant} | ' + ' | '.join(cells) + ' |')
@@ -280,9 +285,10 @@ def _everything(rows: list[Row]) -> str:
     return (
         '## Everything\n\n'
         'Mean over seeds: scale error, what the height law predicts of it, AbsRel with the four '
-        'scalings and of the control without a network, spread over images, and linearity of '
+        'scalings and of the control without a network, with its scale error, spread over '
+        'images, and linearity of '
         'depth (Pearson; transferred = gain x true + offset in metres).\n\n'
         '| | scale error | height law | transferred | oracle | per image | unscaled | control '
-        '| spread | r | gain | offset |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n'
-        + '\n'.join(lines)
+        '| its scale error | spread | r | gain | offset |\n'
+        '|---|---|---|---|---|---|---|---|---|---|---|---|---|\n' + '\n'.join(lines)
     )

@@ -107,6 +107,11 @@ def control_abs_rel(row: Row) -> float:
     return float(row['control']['transferred']['abs_rel'])
 
 
+def control_scale_error(row: Row) -> float:
+    """Scale error of the control without a network."""
+    return float(row['control']['scale_error'])
+
+
 def mean(values: Iterable[float]) -> float:
     """Of some numbers."""
     return float(np.mean(list(values)))

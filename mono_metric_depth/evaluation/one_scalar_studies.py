@@ -139,7 +139,7 @@ def _height_exponent(rows: list[Row]) -> str:
         return ''
     exponent = -np.polyfit(x, y, 1)[0]
     verdict = (
-        'the correction by heights helps'
+        'the correction by heights helps, and leaves what the table shows'
         if exponent > 0.5
         else 'multiplying by the ratio of heights makes things worse'
     )
@@ -210,7 +210,7 @@ def _what_height_does(before: list[Row], levelled: list[Row]) -> str:
     spread = mean(part['spread'] for part in parts)
     covered = sum(covers(part, part['own_scale']) for part in parts)
     verdict = (
-        ' Knowing the geometry makes images agree with each other, not the two domains.'
+        ' Height makes its images agree with each other, not the two domains.'
         if spread < level and not covered
         else ''
     )

@@ -11,6 +11,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     Row,
     abs_rel,
     control_abs_rel,
+    control_scale_error,
     counted,
     covers,
     domains,
@@ -23,6 +24,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     size,
     sweep,
     theil_sen_error,
+    three,
     two,
     within,
 )
@@ -72,7 +74,7 @@ def verdicts(rows: list[Row], failed: list[Row]) -> str:
             f'{size(LARGEST_SCALE_ERROR)}: {"; ".join(controls)}. Errors of depth are told below, '
             'pair by pair, and why some controls keep the scale.'
         )
-    more = (_image_scale(rows), _linear(rows), _geometry(rows), _own_mounts(rows))
+    more = (_control(rows), _image_scale(rows), _linear(rows), _geometry(rows), _own_mounts(rows))
     lines += [line for line in more if line]
     return '## What holds, and what does not\n\n' + '\n'.join(lines) if lines else ''
 
@@ -87,8 +89,8 @@ def _one_line(source: str, target: str, rows: list[Row]) -> str:
         else 'the two share one line there, and the scale is lost further away'
     )
     return (
-        f'- **From {source} to {target}**, at {_NEAR[0]} to {_NEAR[1]} m, where depth is seen '
-        f'best, predicted depth is {two(source_ratio)} times the true one on the source and '
+        f'- **From {source} to {target}**, at {_NEAR[0]} to {_NEAR[1]} m predicted '
+        f'depth is {two(source_ratio)} times the true one on the source and '
         f'{two(target_ratio)} times on the target: {verdict}.'
     )
 
@@ -105,17 +107,37 @@ def _near_ratio(rows: list[Row], part: str) -> float:
     return mean(ratios)
 
 
+def _control(rows: list[Row]) -> str:
+    """Where scale alone shows nothing."""
+    errors = [
+        f'{percent(mean(map(control_scale_error, found)))} from {source} to {target}'
+        for source, target in pairs_of(rows)
+        if (found := rows_of(rows, 'mixed', source, target))
+    ]
+    if not errors:
+        return ''
+    return (
+        f'- **The control without a network** is off in scale by {"; ".join(errors)}. Where that '
+        'is little, the two domains are alike in depth, and the right scale alone shows nothing: '
+        'look at AbsRel there.'
+    )
+
+
 def _image_scale(rows: list[Row]) -> str:
     """Whether one scalar does better than a network of image scales, as the paper has it."""
-    worse: dict[str, list[bool]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row['variant'] == 'mixed' and 'image_scale_network' in row['target']:
             network = row['target']['image_scale_network']['abs_rel']
-            found = worse.setdefault(' to '.join(domains(row)), [])
-            found.append(network > abs_rel(row, 'transferred'))
-    if not worse:
+            found = pairs.setdefault(' to '.join(domains(row)), [])
+            found.append((network, abs_rel(row, 'transferred')))
+    if not pairs:
         return ''
-    each = '; '.join(f'{pair} in {sum(found)} of {len(found)}' for pair, found in worse.items())
+    each = '; '.join(
+        f'{pair} in {sum(network > scalar for network, scalar in found)} of {len(found)} '
+        f'({" against ".join(three(mean(values)) for values in zip(*found, strict=True))})'
+        for pair, found in pairs.items()
+    )
     return (
         '- **(e), a network that predicts one scale per image**, which the paper compares with, '
         f'has a larger error than the one scalar: {each}.'
@@ -155,7 +177,7 @@ def _geometry(rows: list[Row]) -> str:
     for prefix, name in (
         ('height_', '(h) at another height'),
         ('pitch_', 'at a pitch that nobody knows'),
-        ('known_pitch_', 'at one that is known and taken out'),
+        ('known_pitch_', 'at one that is known and taken out (network of (a))'),
     ):
         errors = [
             f'{percent(mean(map(scale_error, group)))} at '
@@ -170,6 +192,10 @@ def _geometry(rows: list[Row]) -> str:
     return f'- **{name}** has another scale: {"; ".join(words)}.'
 
 
+def _width(row: Row) -> float:
+    return float((row['scale']['high'] - row['scale']['low']) / row['scale']['value'])
+
+
 def _own_mounts(rows: list[Row]) -> str:
     """What cameras do that are mounted differently within each domain, attitude taken out."""
     words = []
@@ -182,7 +208,8 @@ def _own_mounts(rows: list[Row]) -> str:
             held = sum(covers(row['scale'], row['target']['own_scale']) for row in found)
             words.append(
                 f'the scalar of {letter} is off by {ranged(map(scale_error, found), percent)}, '
-                f"and its interval holds the target's own in {held} of {len(found)}"
+                f"and its interval, {size(mean(map(_width, found)))} wide, holds the target's own "
+                f'in {held} of {len(found)}'
             )
     if not words:
         return ''
@@ -277,7 +304,8 @@ def advice(rows: list[Row]) -> str:
     worst = max(main, key=lambda row: abs(scale_error(row)))
     return (
         '## Before you trust metres on your robot\n\n'
-        f'- The largest scale error of (a) and (g) above, at equal camera height, is '
+        '- The largest scale error of (a) and (g), at equal camera height and on the domains of '
+        'their training, is '
         f'{percent(scale_error(worst))} ({" to ".join(domains(worst))}, '
         f'{worst["variant"].replace("_", "-")}, seed {worst["seed"]}). Nothing in the loss ties '
         'the two domains to one scale: that it comes near is an observation, to be made again '
