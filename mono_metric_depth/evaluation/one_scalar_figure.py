@@ -13,6 +13,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     LARGEST_SCALE_ERROR,
     MAIN,
     Row,
+    band_ratios,
     control_abs_rel,
     first_pair,
     mean,
@@ -99,17 +100,13 @@ def _draw_heights(axes: Any, rows: list[Row]) -> None:
 def _draw_bands(axes: Any, rows: list[Row]) -> None:
     for number, (source, target) in enumerate(pairs_of(rows)):
         for part, style in (('source', ':'), ('target', '-')):
-            ratios: dict[float, list[float]] = {}
-            for row in rows_of(rows, 'mixed', source, target):
-                for band in row[part]['bands'][1:]:  # the nearest holds few things
-                    middle = (band['nearest'] + band['furthest']) / 2
-                    ratios.setdefault(middle, []).append(band['ratio'])
-            if ratios:
-                means = [mean(found) for found in ratios.values()]
+            ratios = band_ratios(rows_of(rows, 'mixed', source, target), part)
+            bands = list(ratios.items())[1:]  # the nearest holds few things
+            if bands:
+                middles = [mean(limits) for limits, _ in bands]
+                means = [mean(found) for _, found in bands]
                 label = f'{source} to {target}' if part == 'target' else '_'
-                axes.plot(
-                    list(ratios), means, f'o{style}', ms=3, lw=1, color=f'C{number}', label=label
-                )
+                axes.plot(middles, means, f'o{style}', ms=3, lw=1, color=f'C{number}', label=label)
     axes.axhline(1, color='0.5', lw=1)
     axes.set_xlabel('true depth (m)')
     axes.set_ylabel('(a): predicted / true (dotted: source)')

@@ -107,6 +107,25 @@ def control_abs_rel(row: Row) -> float:
     return float(row['control']['transferred']['abs_rel'])
 
 
+def width(scale: Row) -> float:
+    """Of the interval of a scalar, relative to it."""
+    return float((scale['high'] - scale['low']) / scale['value'])
+
+
+def band_ratios(rows: Iterable[Row], part: str) -> dict[tuple[float, float], list[float]]:
+    """Predicted over true depth of rows by limits of true depth (m), the nearest first.
+
+    Args:
+        rows: What is taken together.
+        part: ``source`` or ``target``.
+    """
+    ratios: dict[tuple[float, float], list[float]] = {}
+    for row in rows:
+        for band in row[part]['bands']:
+            ratios.setdefault((band['nearest'], band['furthest']), []).append(band['ratio'])
+    return dict(sorted(ratios.items()))
+
+
 def control_scale_error(row: Row) -> float:
     """Scale error of the control without a network."""
     return float(row['control']['scale_error'])
@@ -135,6 +154,11 @@ def percent(value: float) -> str:
 def size(value: float) -> str:
     """1.2 %; for what has no sign."""
     return percent(abs(value))[1:]
+
+
+def mrad(pitch: str) -> str:
+    """-40 mrad, of a pitch in rad as variants are named."""
+    return f'{float(pitch) * 1e3:+.0f} mrad'
 
 
 def two(value: float) -> str:

@@ -11,11 +11,13 @@ import numpy as np
 from mono_metric_depth.evaluation.one_scalar_rows import (
     Row,
     abs_rel,
+    band_ratios,
     counted,
     covers,
     domains,
     first_pair,
     mean,
+    mrad,
     pairs_of,
     percent,
     ranged,
@@ -25,6 +27,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     sweep,
     three,
     two,
+    width,
 )
 
 
@@ -39,14 +42,12 @@ def studies(rows: list[Row]) -> list[str]:
 
 def _bands(rows: list[Row]) -> str:
     """Predicted over true depth by distance, on the source and on the target."""
-    ratios: dict[str, dict[tuple[float, float], list[float]]] = {}
-    for source, target in pairs_of(rows):
-        for row in rows_of(rows, 'mixed', source, target):
-            for part in ('source', 'target'):
-                of_part = ratios.setdefault(f'{source} to {target}: {part}', {})
-                for band in row[part]['bands']:
-                    limits = (band['nearest'], band['furthest'])
-                    of_part.setdefault(limits, []).append(band['ratio'])
+    ratios = {
+        f'{source} to {target}: {part}': band_ratios(found, part)
+        for source, target in pairs_of(rows)
+        if (found := rows_of(rows, 'mixed', source, target))
+        for part in ('source', 'target')
+    }
     if not ratios:
         return ''
     ranges = sorted({limits for of_part in ratios.values() for limits in of_part})
@@ -154,9 +155,9 @@ def _pitches(rows: list[Row]) -> str:
     if not found:
         return ''
     known = sweep(rows, 'known_pitch_')
-    unknown = [(f'{float(pitch) * 1e3:+.0f} mrad', group) for pitch, group in found]
+    unknown = [(mrad(pitch), group) for pitch, group in found]
     level = [('none: (a)', rows_of(rows, 'mixed', *first_pair(rows)))]
-    taken_out = [(f'{float(pitch) * 1e3:+.0f} mrad, taken out', group) for pitch, group in known]
+    taken_out = [(f'{mrad(pitch)}, taken out', group) for pitch, group in known]
     lines = [
         f'| {name} | {ranged(map(scale_error, group), percent)} '
         f'| {ranged((abs_rel(row, "transferred") for row in group), three)} '
@@ -254,9 +255,8 @@ def _annotated(rows: list[Row]) -> str:
     lines = []
     for count in counts:
         parts = [part for row in found for part in row['annotated'] if part['images'] == count]
-        widths = [(part['high'] - part['low']) / part['value'] for part in parts]
         errors = [abs(part['scale_error']) for part in parts]
-        lines.append(f'| {count} | {size(mean(widths))} | {size(mean(errors))} |')
+        lines.append(f'| {count} | {size(mean(map(width, parts)))} | {size(mean(errors))} |')
     if not lines:
         return ''
     return (

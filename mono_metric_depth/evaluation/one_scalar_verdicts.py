@@ -10,12 +10,14 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     LARGEST_SCALE_ERROR,
     Row,
     abs_rel,
+    band_ratios,
     control_abs_rel,
     control_scale_error,
     counted,
     covers,
     domains,
     mean,
+    mrad,
     pairs_of,
     percent,
     ranged,
@@ -26,6 +28,7 @@ from mono_metric_depth.evaluation.one_scalar_rows import (
     theil_sen_error,
     three,
     two,
+    width,
     within,
 )
 from mono_metric_depth.linearity import LARGEST_BEND
@@ -98,13 +101,12 @@ def _one_line(source: str, target: str, rows: list[Row]) -> str:
 def _near_ratio(rows: list[Row], part: str) -> float:
     """Predicted over true depth where it is near, mean over bands of distance and trainings."""
     nearest, furthest = _NEAR
-    ratios = [
-        band['ratio']
-        for row in rows
-        for band in row[part]['bands']
-        if band['nearest'] >= nearest and band['furthest'] <= furthest
-    ]
-    return mean(ratios)
+    return mean(
+        ratio
+        for (start, end), found in band_ratios(rows, part).items()
+        if start >= nearest and end <= furthest
+        for ratio in found
+    )
 
 
 def _control(rows: list[Row]) -> str:
@@ -146,15 +148,10 @@ def _image_scale(rows: list[Row]) -> str:
 
 def _linear(rows: list[Row]) -> str:
     """How far depth is linear in true depth on the target."""
-    ratios: dict[tuple[float, float], list[float]] = {}
-    for row in rows:
-        if row['variant'] == 'mixed':
-            for band in row['target']['bands']:
-                limits = (band['nearest'], band['furthest'])
-                ratios.setdefault(limits, []).append(band['ratio'])
+    ratios = band_ratios((row for row in rows if row['variant'] == 'mixed'), 'target')
     if not ratios:
         return ''
-    means = {limits: mean(found) for limits, found in sorted(ratios.items())}
+    means = {limits: mean(found) for limits, found in ratios.items()}
     straight, bent = (
         ', '.join(
             f'{near:g} to {far:g} m ({two(ratio)})'
@@ -181,7 +178,7 @@ def _geometry(rows: list[Row]) -> str:
     ):
         errors = [
             f'{percent(mean(map(scale_error, group)))} at '
-            + (f'{value} m' if prefix == 'height_' else f'{float(value) * 1e3:+.0f} mrad')
+            + (f'{value} m' if prefix == 'height_' else mrad(value))
             for value, group in sweep(rows, prefix)
         ]
         if errors:
@@ -190,10 +187,6 @@ def _geometry(rows: list[Row]) -> str:
         return ''
     name = "A camera mounted otherwise than the source's"
     return f'- **{name}** has another scale: {"; ".join(words)}.'
-
-
-def _width(row: Row) -> float:
-    return float((row['scale']['high'] - row['scale']['low']) / row['scale']['value'])
 
 
 def _own_mounts(rows: list[Row]) -> str:
@@ -206,10 +199,10 @@ def _own_mounts(rows: list[Row]) -> str:
         found = [row for row in rows if row['variant'] == variant]
         if found:
             held = sum(covers(row['scale'], row['target']['own_scale']) for row in found)
+            wide = size(mean(width(row['scale']) for row in found))
             words.append(
                 f'the scalar of {letter} is off by {ranged(map(scale_error, found), percent)}, '
-                f"and its interval, {size(mean(map(_width, found)))} wide, holds the target's own "
-                f'in {held} of {len(found)}'
+                f"and its interval, {wide} wide, holds the target's own in {held} of {len(found)}"
             )
     if not words:
         return ''
